@@ -1,0 +1,45 @@
+"""Everything that can go wrong for a user, one class for each phase of a run.
+
+A message is one sentence that says what failed, where, and how to cure it. Anything that is not a
+:class:`KvmError` is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class KvmError(Exception):
+    """The base: the only class that the faces catch."""
+
+
+class DependencyError(KvmError):
+    """A Python library that the engine needs is not in the Python that runs Salt."""
+
+
+class SpecError(KvmError):
+    """What the user wrote is not valid; ``problems`` holds one sentence for each fault."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class ConnectError(KvmError):
+    """The hypervisor can't be reached."""
+
+
+class ObserveError(KvmError):
+    """What is there can't be read."""
+
+
+class UnmetError(KvmError):
+    """What a plan needs (a file, a network, CPU virtualisation) is not there."""
+
+
+class ApplyError(KvmError):
+    """A step failed; what the run had made was undone."""
+
+
+class NotFoundError(KvmError):
+    """A named object is not there."""

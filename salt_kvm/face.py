@@ -1,0 +1,121 @@
+"""What a Salt loader file calls: the bridge between Salt's conventions and the engine.
+
+Only this file knows Salt's dunders, its return dictionary and its result values. It imports
+nothing heavy and nothing that may be missing on a bare host, so that the faces always load; the
+engine comes in with the first call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from salt_kvm.errors import ConnectError, DependencyError, KvmError
+
+if TYPE_CHECKING:
+    from salt_kvm.backend.world import World
+
+DEFAULT_URI = "qemu:///system"
+Salt = dict[str, Any]
+
+
+def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Converge one object and return Salt's state dictionary.
+
+    :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
+    :param target: the ``state`` field of the spec: ``present``, ``running``, ``stopped``, ``absent``
+    :param salt: the ``globals()`` of the loader file, where Salt packs its dunders
+    :param arguments: the ``locals()`` of the state function: its parameters, nothing else
+    """
+    fields = {key: value for key, value in arguments.items() if value is not None}
+    name = str(fields.pop("name"))
+    uri = fields.pop("connection", None)
+    test = bool(salt["__opts__"].get("test"))
+    ret: dict[str, Any] = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        converge = _engine("converge")
+        world = _world(salt, uri)
+        outcome = converge.run(world, noun, name, {**fields, "state": target}, test=test)
+    except KvmError as error:
+        return {**ret, **_failure(error, salt, test=test)}
+    result = outcome.failure is None and (None if test and outcome.changes else True)
+    return {**ret, "result": result, "changes": outcome.changes, "comment": outcome.comment}
+
+
+def check(noun: str, function: str, salt: Salt, name: str, **arguments: Any) -> dict[str, Any]:
+    """Return Salt's state dictionary for a fact of the host that no step can change.
+
+    The action ``function`` of ``noun`` returns a list of sentences, one for each fault.
+    """
+    ret: dict[str, Any] = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        faults = getattr(_engine(f"actions.{noun}"), function)(_world(salt, None), **arguments)
+    except KvmError as error:
+        return {**ret, **_failure(error, salt, test=bool(salt["__opts__"].get("test")))}
+    return {**ret, "result": not faults, "comment": "\n".join(faults) or "As declared."}
+
+
+def command(noun: str, failure: type[Exception]) -> Callable[..., Any]:
+    """Return the caller that an execution module uses: ``run(function, globals(), **arguments)``.
+
+    :param noun: the module of :mod:`salt_kvm.actions` that holds the functions
+    :param failure: what to raise for a :class:`KvmError` (Salt's ``CommandExecutionError``)
+    """
+
+    def run(function: str, salt: Salt, connection: str | None = None, **arguments: Any) -> Any:
+        try:
+            world = _world(salt, connection)
+            return getattr(_engine(f"actions.{noun}"), function)(world, **arguments)
+        except KvmError as error:
+            raise failure(str(error)) from error
+
+    return run
+
+
+def _engine(name: str) -> ModuleType:
+    """Import a part of the library, naming what the host still lacks."""
+    try:
+        return importlib.import_module(f"salt_kvm.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("salt_kvm"):
+            raise
+        raise DependencyError(
+            f"the Python library {error.name} is not installed in the Python that runs Salt; "
+            "apply kvm.host, which installs it"
+        ) from error
+
+
+def _world(salt: Salt, uri: str | None) -> World:
+    """The world that the calls of one process share, and within it the states of one run."""
+    module = _engine("backend.world")
+    address = uri or salt["__opts__"].get("kvm.connection") or _declared_uri(salt) or DEFAULT_URI
+    context = salt["__context__"]
+    key = f"salt_kvm:{os.getpid()}:{address}"
+    if key not in context:
+        context[key] = module.World(address)
+    world: World = context[key]
+    world.begin(salt.get("__instance_id__"))
+    return world
+
+
+def _declared_uri(salt: Salt) -> str | None:
+    section = salt.get("__pillar__", {}).get("kvm")
+    return section.get("connection") if isinstance(section, dict) else None
+
+
+def _failure(error: KvmError, salt: Salt, *, test: bool) -> dict[str, Any]:
+    """A dry run can't foretell what it can't see yet; that is no failure."""
+    unseen = isinstance(error, DependencyError) or (
+        isinstance(error, ConnectError) and _something_is_due(salt)
+    )
+    if test and unseen:
+        return {"result": None, "comment": f"can't be observed yet: {error}"}
+    return {"result": False, "comment": str(error)}
+
+
+def _something_is_due(salt: Salt) -> bool:
+    """True when an earlier state of this dry run would change the host."""
+    return any(ran.get("result") is None for ran in salt.get("__running__", {}).values())
