@@ -1,0 +1,1 @@
+"""What the user wants: typed and validated, one file per noun. Pure."""

@@ -1,0 +1,104 @@
+"""From a pillar's plain data to specs, naming every fault at once with its path."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from salt_kvm.errors import SpecError
+from salt_kvm.spec.types import Spec, decode
+
+S = TypeVar("S", bound=Spec)
+_YAML_WORDS = {"object": "mapping", "array": "list", " | null": "", "Object": "a mapping"}
+
+
+def convert(kind: type[S], value: Any, path: str) -> S:
+    """Return ``value`` as a ``kind``.
+
+    :param kind: the spec to build
+    :param value: plain data as a pillar holds it
+    :param path: where the value stands, for messages: ``kvm:domains:web1``
+    :raises SpecError: with one sentence for each fault found
+    """
+    try:
+        return msgspec.convert(value, kind, dec_hook=decode)
+    except (msgspec.ValidationError, ValueError) as error:
+        problems = list(_problems(kind, value, path)) or [f"{path}: {_plain(error)}"]
+        raise SpecError(problems) from error
+
+
+def _problems(kind: Any, value: Any, path: str) -> Iterator[str]:
+    """The fast path stops at the first fault, so walk the type to find the others."""
+    structs = [arg for arg in (kind, *get_args(kind)) if _is_spec(arg)]
+    if value is None and type(None) in get_args(kind):
+        return
+    if structs and isinstance(value, dict):
+        yield from _struct_problems(structs[0], value, path)
+    elif _collection(kind, list) and isinstance(value, (list, tuple)):
+        (item,) = get_args(_collection(kind, list))
+        for index, element in enumerate(value):
+            yield from _problems(item, element, f"{path}[{index}]")
+    elif _collection(kind, dict) and isinstance(value, dict):
+        key_kind, item = get_args(_collection(kind, dict))
+        for key, element in value.items():
+            yield from _problems(key_kind, key, f"{path} (a key)")
+            yield from _problems(item, element, f"{path}:{key}")
+    else:
+        yield from _own_problem(kind, value, path)
+
+
+def _struct_problems(kind: type[Spec], value: dict[Any, Any], path: str) -> Iterator[str]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = False
+    for key, element in value.items():
+        problems = (
+            _problems(hints[key], element, f"{path}:{key}")
+            if key in hints
+            else iter([_unknown(str(key), list(hints), path)])
+        )
+        for problem in problems:
+            found = True
+            yield problem
+    if not found:
+        yield from _own_problem(kind, value, path)
+
+
+def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
+    try:
+        msgspec.convert(value, kind, dec_hook=decode)
+    except (msgspec.ValidationError, ValueError) as error:
+        shown = "" if isinstance(value, (dict, list)) or repr(value) in str(error) else _short(value)
+        yield f"{path}: {_plain(error)}{shown}"
+
+
+def _unknown(key: str, known: list[str], path: str) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+    return f"{path}: unknown key {key!r}; {hint}"
+
+
+def _plain(error: Exception) -> str:
+    text = str(error).split(" - at `")[0].replace("`", "'")
+    for theirs, ours in _YAML_WORDS.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return f", not {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _is_spec(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Spec)
+
+
+def _collection(kind: Any, of: type) -> Any:
+    """``list[X]`` out of ``list[X] | None``; None where there is none."""
+    return next((arg for arg in (kind, *get_args(kind)) if get_origin(arg) is of), None)
+
+

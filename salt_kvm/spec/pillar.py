@@ -1,0 +1,49 @@
+"""The whole ``kvm`` section of a pillar: its schema, and every fault in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from salt_kvm.errors import SpecError
+from salt_kvm.spec.convert import convert
+from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.image import Image
+from salt_kvm.spec.network import Network
+from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.types import Name, Path, Spec, schema as type_schema
+
+
+class Host(Spec, frozen=True, kw_only=True):
+    """``kvm:host``: what replaces the defaults of the distribution; see docs/host.md."""
+
+    packages: list[str] | None = None
+    extra_packages: list[str] | None = None
+    services: list[str] | None = None
+    python_packages: list[str] | None = None
+
+
+class Pillar(Spec, frozen=True, kw_only=True):
+    """``kvm``: everything that a host is to have."""
+
+    connection: str | None = None
+    host: Host | None = None
+    networks: dict[Name, Network] | None = None
+    pools: dict[Name, Pool] | None = None
+    images: dict[Path, Image] | None = None
+    domains: dict[Name, Domain] | None = None
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the ``kvm`` section."""
+    return msgspec.json.schema(Pillar, schema_hook=type_schema)
+
+
+def problems(section: Any) -> list[str]:
+    """Return one sentence for each fault of a ``kvm`` section; an empty list is a valid one."""
+    try:
+        convert(Pillar, section, "kvm")
+    except SpecError as error:
+        return error.problems
+    return []

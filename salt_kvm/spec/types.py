@@ -1,0 +1,147 @@
+"""The value types of a spec: how a size, a mode or a MAC address may be spelled in a pillar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+# libvirt's units: the short and the binary names are powers of 1024, the others of 1000
+# (https://libvirt.org/formatdomain.html#memory-allocation).
+_PREFIXES = "KMGTPE"
+UNITS = {
+    **{"": 1, "B": 1, "BYTES": 1},
+    **{p: 1024**n for n, p in enumerate(_PREFIXES, 1)},
+    **{f"{p}IB": 1024**n for n, p in enumerate(_PREFIXES, 1)},
+    **{f"{p}B": 1000**n for n, p in enumerate(_PREFIXES, 1)},
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+_NAME = re.compile(r"[^/\x00-\x1f]+")
+_LARGEST = 2**63 - 1
+
+
+class Size(int):
+    """A number of bytes, written with a unit: ``10GiB``, ``512M``; a bare number is bytes."""
+
+    def __str__(self) -> str:
+        for power in range(len(_PREFIXES), 0, -1):
+            if self and self % 1024**power == 0:
+                return f"{int(self) // 1024**power}{_PREFIXES[power - 1]}iB"
+        return f"{int(self)}B"
+
+
+class Mode(int):
+    """Permission bits, written in octal digits: ``'0640'`` or, unquoted, ``0640``."""
+
+    def __str__(self) -> str:
+        return f"{int(self):04o}"
+
+
+class Mac(str):
+    """A MAC address in lower case with colons."""
+
+
+class Path(str):
+    """An absolute path without ``..``."""
+
+
+class Medium(str):
+    """An absolute path, or empty: a drive without a medium."""
+
+
+class Name(str):
+    """A name of a libvirt object: not empty, no slash, no control character."""
+
+
+def parse_size(value: Any) -> Size:
+    """Return the size that ``value`` (a number of bytes, or a string with a unit) spells."""
+    match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    factor = UNITS.get(match[2].upper()) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{value!r} is no size; write a number and a unit, like 10GiB")
+    size = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
+    if size != int(size) or not 0 < size <= _LARGEST:
+        raise ValueError(f"{value!r} is no possible size; write a whole number of bytes above 0")
+    return Size(size)
+
+
+def parse_mode(value: Any) -> Mode:
+    """Return the mode of octal digits; Salt's YAML reads an unquoted ``0640`` as the number 640."""
+    digits = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"[0-7]{1,5}", digits):
+        raise ValueError(f"{value!r} is no mode; write octal digits in quotes, like '0640'")
+    return Mode(digits, 8)
+
+
+def parse_mac(value: Any) -> Mac:
+    """Return a MAC address; YAML 1.1 reads an unquoted all-digit one as a number of base 60."""
+    text = _from_base_60(value) if type(value) is int else str(value)
+    if not _MAC.fullmatch(text):
+        raise ValueError(f"{value!r} is no MAC address; write it like '52:54:00:12:34:56'")
+    return Mac(text.lower())
+
+
+def _from_base_60(value: int) -> str:
+    groups = []
+    for _ in range(6):
+        value, group = divmod(value, 60)
+        groups.append(f"{group:02d}")
+    return ":".join(reversed(groups))
+
+
+def parse_path(value: Any) -> Path:
+    """Return an absolute path, without its trailing slashes."""
+    text = value if isinstance(value, str) else ""
+    if not text.startswith("/") or "\0" in text or ".." in text.split("/") or "\n" in text:
+        raise ValueError(f"{value!r} is no absolute path; write it from / on, without '..'")
+    return Path(re.sub(r"/+", "/", text).rstrip("/") or "/")
+
+
+def parse_medium(value: Any) -> Medium:
+    """Return the path of a medium; ``''`` and ``false`` are an empty drive."""
+    return Medium("" if value is False or value == "" else parse_path(value))
+
+
+def parse_name(value: Any) -> Name:
+    """Return a name that libvirt takes; a number is taken as its digits."""
+    text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    if not _NAME.fullmatch(text) or text in {".", ".."} or text != text.strip():
+        raise ValueError(f"{value!r} is no name; use no slash, no control character, no outer space")
+    return Name(text)
+
+
+PARSERS: dict[type, Callable[[Any], Any]] = {
+    Size: parse_size,
+    Mode: parse_mode,
+    Mac: parse_mac,
+    Path: parse_path,
+    Medium: parse_medium,
+    Name: parse_name,
+}
+_SCHEMAS: dict[type, dict[str, Any]] = {
+    Size: {"type": ["string", "integer"], "examples": ["10GiB", "512MiB"]},
+    Mode: {"type": ["string", "integer"], "examples": ["0640"]},
+    Mac: {"type": ["string", "integer"], "examples": ["52:54:00:12:34:56"]},
+    Path: {"type": "string", "pattern": "^/"},
+    Medium: {"type": ["string", "boolean"], "pattern": "^(/|$)"},
+    Name: {"type": "string", "pattern": "^[^/]+$"},
+}
+
+
+def decode(kind: type, value: Any) -> Any:
+    """Parse one value of a type of this file; msgspec calls it."""
+    if kind not in PARSERS:
+        raise NotImplementedError(kind)
+    return PARSERS[kind](value)
+
+
+def schema(kind: type) -> dict[str, Any]:
+    """Return the JSON Schema of a type of this file; msgspec calls it."""
+    return _SCHEMAS[kind]
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of every declared thing: ``None`` means "not declared", and is left alone."""
