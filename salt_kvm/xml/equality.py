@@ -1,0 +1,109 @@
+"""When two spellings are the same thing: what libvirt expands, rounds or rewrites is no drift.
+
+``EQUAL`` is keyed by tag and attribute (``""`` is the element's text); a row takes what is there
+and what is wanted. ``CANONICAL`` rewrites an element into the one spelling that is compared.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+from salt_kvm.spec.types import UNITS
+
+Same = Callable[[str, str], bool]
+
+
+def same_case(seen: str, want: str) -> bool:
+    return seen.lower() == want.lower()
+
+
+def same_path(seen: str, want: str) -> bool:
+    return posixpath.normpath(seen) == posixpath.normpath(want)
+
+
+def same_address(seen: str, want: str) -> bool:
+    try:
+        return ipaddress.ip_address(seen) == ipaddress.ip_address(want)
+    except ValueError:
+        return seen == want
+
+
+def same_machine(seen: str, want: str) -> bool:
+    """``q35`` and ``pc`` are the newest versions of ``pc-q35-7.2`` and ``pc-i440fx-7.2``.
+
+    Distributions add their own: ``pc-q35-rhel9.2.0``, ``pc-q35-noble``.
+    """
+    versioned = {"q35": r"pc-q35-.+", "pc": r"pc-i440fx-.+|pc-\d.+"}.get(
+        want, rf"{re.escape(want)}-.+"
+    )
+    return seen == want or re.fullmatch(versioned, seen) is not None
+
+
+def same_port(seen: str, want: str) -> bool:
+    """-1 asks libvirt for a free port, and a running guest shows which it got."""
+    return want == "-1" or seen == want
+
+
+EQUAL: dict[tuple[str, str], Same] = {
+    ("mac", "address"): same_case,
+    ("host", "mac"): same_case,
+    ("type", "machine"): same_machine,
+    ("source", "file"): same_path,
+    ("log", "file"): same_path,
+    ("path", ""): same_path,
+    ("graphics", "port"): same_port,
+    ("graphics", "listen"): same_address,
+    ("listen", "address"): same_address,
+    ("ip", "address"): same_address,
+    ("range", "start"): same_address,
+    ("range", "end"): same_address,
+    ("host", "ip"): same_address,
+}
+
+
+def same(tag: str, attribute: str, seen: str | None, want: str) -> bool:
+    """Tell whether a value that is there is the value that is wanted."""
+    if seen is None or seen == want:
+        return seen == want
+    row = EQUAL.get((tag, attribute))
+    return row is not None and row(seen, want)
+
+
+def _kib(element: ET.Element) -> None:
+    """libvirt keeps memory in KiB, rounded up; a memory device has no text."""
+    if not (element.text or "").strip():
+        return
+    element.attrib.setdefault("unit", "KiB")
+    size = int(element.text or "0") * UNITS[element.attrib["unit"].upper()]
+    element.set("unit", "KiB")
+    element.text = str(-(-size // 1024))
+
+
+def _prefix(element: ET.Element) -> None:
+    netmask = element.attrib.pop("netmask", None)
+    if netmask is not None:
+        element.set("prefix", str(ipaddress.ip_network(f"0.0.0.0/{netmask}").prefixlen))
+
+
+def _family(element: ET.Element) -> None:
+    element.attrib.setdefault("family", "ipv6" if ":" in element.get("address", "") else "ipv4")
+
+
+CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
+    "ip": (_prefix, _family),
+    "memory": (_kib,),
+    "currentMemory": (_kib,),
+}
+
+
+def canonical(root: ET.Element) -> ET.Element:
+    """Rewrite a document in place into the spelling that is compared; return it."""
+    for tag, rules in CANONICAL.items():
+        for element in root.iter(tag):
+            for rule in rules:
+                rule(element)
+    return root

@@ -1,0 +1,148 @@
+"""Who is who: by what an element of a list is known again when the list was reordered.
+
+A row names the keys of a tag in the order in which they are tried. A key returns ``None`` where
+the element doesn't say; then the next key decides. A tag without a row is known by its place
+among its siblings of the same tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from salt_kvm.xml.intent import ABSENT
+
+Key = Callable[[ET.Element], Hashable]
+
+
+def at(path: str, attribute: str) -> Key:
+    """The key that reads an attribute of the element (path ``.``) or of one below it."""
+
+    def read(element: ET.Element) -> Hashable:
+        found = element if path == "." else element.find(path)
+        return None if found is None else found.get(attribute)
+
+    return read
+
+
+def both(*keys: Key) -> Key:
+    """The key that joins several; it says nothing where one of them doesn't."""
+
+    def read(element: ET.Element) -> Hashable:
+        parts = tuple(key(element) for key in keys)
+        return None if None in parts else parts
+
+    return read
+
+
+def mac(element: ET.Element) -> Hashable:
+    """An interface by its MAC address, in whichever case it is written."""
+    address = at("mac", "address")(element)
+    return address.lower() if isinstance(address, str) else None
+
+
+def source(element: ET.Element) -> Hashable:
+    """What a device is plugged into: the attributes of its source that a user declares."""
+    found = element.find("source")
+    if found is None:
+        return None
+    named = ("file", "dev", "dir", "network", "bridge", "pool", "volume", "name")
+    return (
+        tuple((name, found.get(name)) for name in named if found.get(name, ABSENT) != ABSENT)
+        or None
+    )
+
+
+def any_of_its_kind(element: ET.Element) -> Hashable:
+    """The last resort: the first one left of the same kind, so that a change is no replacement."""
+    return (element.tag, element.get("type") if element.tag == "graphics" else None)
+
+
+def any_drive(element: ET.Element) -> Hashable:
+    """A drive stays the same drive whatever medium is in it; a disk does not."""
+    device = element.get("device")
+    return device if device in ("cdrom", "floppy") else None
+
+
+KEYS: dict[str, Sequence[Key]] = {
+    "disk": (at("target", "dev"), source, any_drive),
+    "interface": (mac, source, any_of_its_kind),
+    "graphics": (any_of_its_kind,),
+    "controller": (both(at(".", "type"), at(".", "index")), at(".", "type")),
+    "channel": (at("target", "name"),),
+    "filesystem": (at("target", "dir"),),
+    "feature": (at(".", "name"),),
+    "timer": (at(".", "name"),),
+    "host": (at(".", "mac"), at(".", "ip"), at(".", "name")),
+    "range": (both(at(".", "start"), at(".", "end")),),
+    "ip": (both(at(".", "family"), at(".", "address")), at(".", "family"), any_of_its_kind),
+    "portgroup": (at(".", "name"),),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list that a spec declares in full: its parent's path, its tag, and which elements of it."""
+
+    parent: str
+    tag: str
+    devices: tuple[str | None, ...] | None = None
+
+    def owns(self, element: ET.Element) -> bool:
+        return element.tag == self.tag and (
+            self.devices is None or element.get("device") in self.devices
+        )
+
+
+LISTS: dict[str, Listed] = {
+    "boot": Listed("os", "boot"),
+    "disks": Listed("devices", "disk", (None, "disk", "lun")),
+    "interfaces": Listed("devices", "interface"),
+    "graphics": Listed("devices", "graphics"),
+    "serial": Listed("devices", "serial"),
+    "dhcp.ranges": Listed("ip/dhcp", "range"),
+    "dhcp.hosts": Listed("ip/dhcp", "host"),
+    "dns": Listed("dns", "host"),
+    "dns.names": Listed("dns/host", "hostname"),
+}
+
+
+def pair(
+    wanted: Sequence[ET.Element], there: Sequence[ET.Element]
+) -> tuple[list[tuple[ET.Element, ET.Element | None]], list[ET.Element]]:
+    """Match the elements of one tag; return the pairs in wanted order, and who is left over."""
+    if not wanted:
+        return [], list(there)
+    keys = KEYS.get(wanted[0].tag)
+    if keys is None:
+        places = [*there[: len(wanted)], *[None] * (len(wanted) - len(there))]
+        return list(zip(wanted, places, strict=True)), list(there[len(wanted) :])
+    free = list(there)
+    found: dict[int, ET.Element] = {}
+    for key in keys:
+        for index, element in enumerate(wanted):
+            value = key(element)
+            if index in found or value is None:
+                continue
+            match = next((other for other in free if key(other) == value), None)
+            if match is not None:
+                found[index] = match
+                free.remove(match)
+    return [(element, found.get(index)) for index, element in enumerate(wanted)], free
+
+
+def label(element: ET.Element) -> str:
+    """A short name of an element in a change's path: ``disk[/opt/a.raw]``."""
+    for key in (
+        any_drive,
+        source,
+        at("mac", "address"),
+        at("target", "dev"),
+        at(".", "name"),
+        at(".", "start"),
+    ):
+        value = key(element)
+        if value is not None:
+            return f"{element.tag}[{value if isinstance(value, str) else value[0][1]}]"  # type: ignore[index]
+    return element.tag

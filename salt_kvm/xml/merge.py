@@ -1,0 +1,202 @@
+"""Write an intent into libvirt's own document, and say what that changed.
+
+One walk does both, so what is reported is what is written. What the intent does not name survives:
+UUID, MAC and PCI addresses, aliases, elements that this project has never heard of.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from salt_kvm.spec.types import Size
+from salt_kvm.xml import identity
+from salt_kvm.xml.equality import canonical, same
+from salt_kvm.xml.intent import ABSENT, Intent
+
+SECRET = {("graphics", "passwd")}
+HIDDEN = "(hidden)"
+# Shown with a unit; the documents are in their canonical spelling by then.
+KIB = {("memory", ""), ("currentMemory", "")}
+
+# Where this attribute changes, what else stands in the element belonged to its old value.
+VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "cpu": ("mode", ("model", "vendor", "topology", "feature", "maxphysaddr")),
+    "disk": ("type", ("source",)),
+    "interface": ("type", ("source", "virtualport")),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One declared thing that is not as declared; ``None`` is absent."""
+
+    path: str
+    old: object
+    new: object
+
+    def change(self) -> dict[str, object]:
+        return {"old": self.old, "new": self.new}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The document with the intent in it, and each difference that this made."""
+
+    xml: ET.Element
+    differences: tuple[Difference, ...]
+    added: tuple[ET.Element, ...]
+
+
+def merge(seen: ET.Element, intent: Intent) -> Merged:
+    """Return ``seen`` with ``intent`` written into it; neither argument is changed.
+
+    :param seen: libvirt's document
+    :param intent: what is declared
+    """
+    walk = _Walk(intent.lists)
+    xml = canonical(copy.deepcopy(seen))
+    differences = tuple(walk.element(xml, canonical(copy.deepcopy(intent.xml)), ""))
+    return Merged(xml, differences, tuple(walk.added))
+
+
+class _Walk:
+    """The state of one merge: which lists are owned, and which elements were new."""
+
+    def __init__(self, lists: frozenset[str]) -> None:
+        self.lists = [identity.LISTS[name] for name in lists]
+        self.added: list[ET.Element] = []
+
+    def element(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
+        """Merge one element; ``path`` is that of its parent, below the document's root."""
+        self._drop_old_variant(seen, want)
+        for name, value in want.attrib.items():
+            yield from _attribute(seen, name, value, path)
+        text = (want.text or "").strip()
+        old = (seen.text or "").strip()
+        if text and not same(seen.tag, "", old, text):
+            yield Difference(path, _shown(seen.tag, "", old) or None, _shown(seen.tag, "", text))
+            seen.text = want.text
+        yield from self._children(seen, want, path)
+
+    def _children(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
+        wanted: dict[str, list[ET.Element]] = {}
+        for child in want:
+            wanted.setdefault(child.tag, []).append(child)
+        owned = [row for row in self.lists if _tail(row.parent, path)]
+        for row in owned:
+            wanted.setdefault(row.tag, [])
+        for tag, children in wanted.items():
+            pairs, left = identity.pair(children, seen.findall(tag))
+            for index, (child, match) in enumerate(pairs):
+                name = identity.label(child) if len(pairs) > 1 or tag in identity.KEYS else tag
+                where = f"{path}/{name}".lstrip("/")
+                if name == tag and len(pairs) > 1:
+                    where += f"[{index + 1}]"
+                yield from self._child(seen, child, match, where)
+            for extra in left:
+                if any(row.owns(extra) for row in owned):
+                    seen.remove(extra)
+                    yield Difference(
+                        f"{path}/{identity.label(extra)}".lstrip("/"), summary(extra), None
+                    )
+
+    def _child(
+        self, parent: ET.Element, want: ET.Element, match: ET.Element | None, path: str
+    ) -> Iterator[Difference]:
+        if ABSENT in want.attrib:
+            if match is not None:
+                parent.remove(match)
+                yield Difference(path, summary(match), None)
+        elif match is not None:
+            yield from self.element(match, want, path)
+        elif not _only_absent(want):
+            new = _without_markers(want)
+            _insert(parent, new)
+            self.added.append(new)
+            yield Difference(path, None, summary(new))
+
+    @staticmethod
+    def _drop_old_variant(seen: ET.Element, want: ET.Element) -> None:
+        attribute, children = VARIANTS.get(seen.tag, ("", ()))
+        if attribute in want.attrib and seen.get(attribute) != want.get(attribute):
+            for child in [child for child in seen if child.tag in children]:
+                seen.remove(child)
+            if seen.tag == "cpu":
+                seen.attrib.clear()
+
+
+def summary(element: ET.Element) -> object:
+    """Return an element as plain data for a change: leaf values by their path inside it."""
+    leaves = dict(_leaves(element, ""))
+    return leaves[""] if set(leaves) == {""} else leaves
+
+
+def _leaves(element: ET.Element, path: str) -> Iterator[tuple[str, str]]:
+    for name, value in element.attrib.items():
+        if name != "unit" and value != ABSENT:
+            yield f"{path}@{name}", _shown(element.tag, name, value)
+    text = (element.text or "").strip()
+    if text or (not len(element) and not element.attrib):
+        yield path.rstrip("/"), _shown(element.tag, "", text)
+    tags = [child.tag for child in element]
+    for index, child in enumerate(element):
+        nth = f"[{tags[: index + 1].count(child.tag)}]" if tags.count(child.tag) > 1 else ""
+        yield from _leaves(child, f"{path}{child.tag}{nth}/")
+
+
+def _attribute(seen: ET.Element, name: str, value: str, path: str) -> Iterator[Difference]:
+    old = seen.get(name)
+    if value == ABSENT:
+        if old is not None:
+            del seen.attrib[name]
+            yield Difference(f"{path}/@{name}", _shown(seen.tag, name, old), None)
+    elif not same(seen.tag, name, old, value):
+        seen.set(name, value)
+        shown = None if old is None else _shown(seen.tag, name, old)
+        yield Difference(f"{path}/@{name}".lstrip("/"), shown, _shown(seen.tag, name, value))
+
+
+def _shown(tag: str, name: str, value: str) -> str:
+    if (tag, name) in SECRET:
+        return HIDDEN
+    return str(Size(int(value) * 1024)) if (tag, name) in KIB and value.isdigit() else value
+
+
+def without_secrets(text: str) -> str:
+    """Return a document with every secret in it replaced by :data:`HIDDEN`."""
+    root = ET.fromstring(text)
+    for tag, name in SECRET:
+        for element in root.iter(tag):
+            if name in element.attrib:
+                element.set(name, HIDDEN)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _only_absent(want: ET.Element) -> bool:
+    """Tell whether an element is named only to say what it must not have."""
+    return bool(want.attrib) and not len(want) and set(want.attrib.values()) == {ABSENT}
+
+
+def _without_markers(want: ET.Element) -> ET.Element:
+    new = copy.deepcopy(want)
+    for element in list(new.iter()):
+        for child in [child for child in element if ABSENT in child.attrib]:
+            element.remove(child)
+        for name in [name for name, value in element.attrib.items() if value == ABSENT]:
+            del element.attrib[name]
+    return new
+
+
+def _insert(parent: ET.Element, new: ET.Element) -> None:
+    """Behind its last sibling of the same tag: the order of boot devices means something."""
+    last = max((i for i, child in enumerate(parent) if child.tag == new.tag), default=None)
+    parent.insert(len(parent) if last is None else last + 1, new)
+
+
+def _tail(parent: str, path: str) -> bool:
+    """Tell whether a labelled path (``ip[..]/dhcp``) is that of a list's parent (``ip/dhcp``)."""
+    return parent == re.sub(r"\[[^\]]*\]", "", path)
