@@ -1,0 +1,84 @@
+"""The steps of a disk image."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+from salt_kvm.errors import SpecError, UnmetError
+from salt_kvm.plan.steps import (
+    Changes,
+    CreateImage,
+    Need,
+    RemoveImage,
+    SetOwnership,
+    Step,
+    change,
+)
+from salt_kvm.seen import FileSeen
+from salt_kvm.spec.image import Image
+from salt_kvm.spec.types import Mode, Size
+
+
+def plan(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
+    """Yield what makes the image at ``path`` as declared."""
+    if want.state == "absent":
+        if seen is not None:
+            _only_a_file(seen)
+            yield RemoveImage(path=path, changes={"image": change("present", None)})
+        return
+    if seen is None:
+        yield create(path, want.format, want.size, f"kvm:images:{path}")
+    else:
+        _same_image(seen, want)
+    yield from _ownership(path, want, seen)
+
+
+def create(path: str, format: str, size: Size | None, where: str) -> CreateImage:
+    """Return the step that makes a new image.
+
+    :raises SpecError: without a size
+    """
+    if size is None:
+        raise SpecError([f"{where}:size: needed to make the image, which is not there"])
+    folder = posixpath.dirname(path)
+    need = Need("directory", folder, "make it, or correct the path")
+    changes = {"image": change(None, {"path": path, "format": format, "size": str(size)})}
+    return CreateImage(path=path, format=format, size=size, changes=changes, needs=(need,))
+
+
+def _only_a_file(seen: FileSeen) -> None:
+    if seen.kind != "file":
+        raise UnmetError(f"{seen.path} is a {seen.kind}, not an image file; correct the path")
+
+
+def _same_image(seen: FileSeen, want: Image) -> None:
+    """What an image holds is data: a format or size that differs is never mended by force."""
+    _only_a_file(seen)
+    if seen.format != want.format:
+        raise UnmetError(
+            f"{seen.path} is a {seen.format} image and {want.format} is declared; "
+            "declare its format, or convert it by hand"
+        )
+    if want.size is not None and seen.size is not None and seen.size != want.size:
+        raise UnmetError(
+            f"{seen.path} has {Size(seen.size)} and {want.size} is declared; an image is not "
+            "resized yet: declare its size, or resize it by hand"
+        )
+
+
+def _ownership(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
+    changes: dict[str, dict[str, object]] = {}
+    for key in ("owner", "group", "mode"):
+        new, old = getattr(want, key), getattr(seen, key, None)
+        if new is not None and new != old:
+            changes[key] = change(_shown(old), _shown(new))
+    if changes:
+        new_changes: Changes = changes
+        yield SetOwnership(
+            path=path, owner=want.owner, group=want.group, mode=want.mode, changes=new_changes
+        )
+
+
+def _shown(value: object) -> object:
+    return str(Mode(value)) if isinstance(value, int) else value

@@ -1,0 +1,149 @@
+"""The steps that a plan is made of: frozen values, rendered by a dry run, executed by a real one.
+
+A step says what it needs; how it is carried out and undone is in :mod:`salt_kvm.backend.perform`,
+what it would leave behind in :mod:`salt_kvm.backend.promise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from salt_kvm.spec.types import Mode, Size
+
+Changes = Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that must be there before a step can succeed.
+
+    ``what`` is one of ``file``, ``directory``, ``network``, ``active network``, ``kvm``; ``cure``
+    is the end of the sentence that a user reads when it is not there.
+    """
+
+    what: str
+    name: str
+    cure: str
+    format: str | None = None
+
+
+def change(old: object, new: object) -> dict[str, object]:
+    """Return one entry of a state's ``changes``."""
+    return {"old": old, "new": new}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The base: ``changes`` is this step's share of the state's ``changes``."""
+
+    changes: Changes = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
+
+    did: ClassVar[str] = ""
+    would: ClassVar[str] = ""
+
+    def sentence(self, *, done: bool) -> str:
+        """Return what the step did, or would do, in a few words."""
+        return (self.did if done else self.would).format_map(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectStep(Step):
+    """A step on a domain, network or pool."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Define(ObjectStep):
+    """Write a persistent definition; an object that is there keeps its UUID and its state."""
+
+    xml: str
+    did = "defined {kind} {name}"
+    would = "define {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undefine(ObjectStep):
+    did = "removed the definition of {kind} {name}"
+    would = "remove the definition of {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAutostart(ObjectStep):
+    autostart: bool
+    did = "set autostart of {kind} {name}"
+    would = "set autostart of {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(ObjectStep):
+    did = "started {kind} {name}"
+    would = "start {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(ObjectStep):
+    """Take a network or pool down; a domain is shut down instead."""
+
+    did = "stopped {kind} {name}"
+    would = "stop {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shutdown(ObjectStep):
+    """Ask a guest to power off and wait; pull its plug afterwards only where ``force`` says so."""
+
+    timeout: int
+    force: bool
+    did = "shut down {kind} {name}"
+    would = "shut down {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateDevice(ObjectStep):
+    """Change one device of a running domain, live only."""
+
+    xml: str
+    device: str
+    did = "changed {device} of the running {kind} {name}"
+    would = "change {device} of the running {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStep(Step):
+    """A step on a file or directory of the host."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateImage(FileStep):
+    format: str
+    size: Size
+    did = "created the {format} image {path} of {size}"
+    would = "create the {format} image {path} of {size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveImage(FileStep):
+    did = "removed the image {path}"
+    would = "remove the image {path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOwnership(FileStep):
+    owner: str | None
+    group: str | None
+    mode: Mode | None
+    did = "set owner, group and mode of {path}"
+    would = "set owner, group and mode of {path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeDirectory(FileStep):
+    did = "made the directory {path}"
+    would = "make the directory {path}"
