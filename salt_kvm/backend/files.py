@@ -1,0 +1,151 @@
+"""Files and directories of the host."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from salt_kvm.backend import qemu_img
+from salt_kvm.errors import ApplyError, ObserveError
+from salt_kvm.seen import FileSeen
+
+# What a file begins with, from the formats' specifications. qemu-img is not asked to guess: a
+# guest can write any header into a raw image, and qemu-img would follow the names in it.
+_MAGIC = (
+    (0, b"QFI\xfb", "qcow2"),
+    (0, b"QED\0", "qed"),
+    (0, b"KDMV", "vmdk"),
+    (0, b"# Disk DescriptorFile", "vmdk"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"conectix", "vpc"),
+    (64, b"\x7f\x10\xda\xbe", "vdi"),
+)
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFBLK: "block device", stat.S_IFREG: "file"}
+
+
+def look(path: str) -> FileSeen | None:
+    """Return what is at ``path``; ``None`` where nothing is."""
+    with _saying(ObserveError, path):
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "special file")
+        return FileSeen(
+            path=path,
+            kind=kind,
+            owner=_name_of(found.st_uid, pwd.getpwuid),
+            group=_name_of(found.st_gid, grp.getgrgid),
+            mode=stat.S_IMODE(found.st_mode),
+            format=_format(path) if kind == "file" else None,
+            size=found.st_size,
+        )
+
+
+def look_at_image(path: str) -> FileSeen | None:
+    """Return what is at ``path``, with the size that a guest would see."""
+    seen = look(path)
+    if seen is None or seen.format in (None, "raw"):
+        return seen
+    size = qemu_img.info(path, str(seen.format))["virtual-size"]
+    return FileSeen(**{**vars(seen), "size": size})
+
+
+def _format(path: str) -> str:
+    with open(path, "rb") as file:
+        head = file.read(96)
+    return next((name for at, magic, name in _MAGIC if head[at:].startswith(magic)), "raw")
+
+
+def _name_of(number: int, database: object) -> str:
+    try:
+        return str(database(number)[0])  # type: ignore[operator]
+    except KeyError:
+        return str(number)
+
+
+def create_image(path: str, format: str, size: int) -> None:
+    """Make an image that is either whole at ``path`` or not there; never over an existing file."""
+    with (
+        _saying(ApplyError, path),
+        tempfile.TemporaryDirectory(prefix=".salt-kvm-", dir=os.path.dirname(path)) as folder,
+    ):
+        made = os.path.join(folder, os.path.basename(path))
+        qemu_img.create(made, format, size)
+        os.link(made, path)
+
+
+def remove(path: str) -> None:
+    """Remove a file."""
+    with _saying(ApplyError, path):
+        os.unlink(path)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory as libvirt makes a pool's: for root to write and for all to pass."""
+    with _saying(ApplyError, path):
+        os.mkdir(path, 0o711)
+
+
+def remove_directory(path: str) -> None:
+    """Remove an empty directory."""
+    with _saying(ApplyError, path):
+        os.rmdir(path)
+
+
+def set_ownership(path: str, owner: str | None, group: str | None, mode: int | None) -> None:
+    """Set what is not ``None``."""
+    with _saying(ApplyError, path):
+        uid, gid = _number(owner, pwd.getpwnam, "user"), _number(group, grp.getgrnam, "group")
+        if (uid, gid) != (-1, -1):
+            os.chown(path, uid, gid)
+        if mode is not None:
+            os.chmod(path, mode)
+
+
+def _number(name: str | None, database: object, what: str) -> int:
+    if name is None or name.isdigit():
+        return int(name or -1)
+    try:
+        return int(database(name)[2])  # type: ignore[operator]
+    except KeyError as error:
+        raise ApplyError(
+            f"there is no {what} {name!r} on this host; make it, or correct it"
+        ) from error
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a file that is either whole or as it was; make its directory where that is missing."""
+    with _saying(ApplyError, path):
+        folder = Path(path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".salt-kvm-", dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+
+
+@contextmanager
+def _saying(error: type[ApplyError] | type[ObserveError], path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise error(
+            f"{path}: {(cause.strerror or str(cause)).lower()}{_CURES.get(cause.errno or 0, '')}"
+        ) from cause
+
+
+_CURES = {
+    1: "; run as root",
+    13: "; run as root",
+    17: "; something is there already",
+    28: "; free some space",
+    30: "; mount it writable",
+}

@@ -1,0 +1,263 @@
+"""The hypervisor, through libvirt: the only file that imports it.
+
+Errors are told apart by libvirt's codes, never by their text.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from salt_kvm.errors import (
+    ApplyError,
+    ConnectError,
+    DependencyError,
+    KvmError,
+    NotFoundError,
+    ObserveError,
+)
+from salt_kvm.seen import Observed
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What libvirt calls the same thing for one kind of object."""
+
+    lookup: str
+    define: str
+    list_all: str
+    list_active: str
+    inactive: str
+    missing: str
+
+
+KINDS = {
+    "domain": Calls(
+        lookup="lookupByName",
+        define="defineXML",
+        list_all="listAllDomains",
+        list_active="VIR_CONNECT_LIST_DOMAINS_ACTIVE",
+        inactive="VIR_DOMAIN_XML_INACTIVE",
+        missing="VIR_ERR_NO_DOMAIN",
+    ),
+    "network": Calls(
+        lookup="networkLookupByName",
+        define="networkDefineXML",
+        list_all="listAllNetworks",
+        list_active="VIR_CONNECT_LIST_NETWORKS_ACTIVE",
+        inactive="VIR_NETWORK_XML_INACTIVE",
+        missing="VIR_ERR_NO_NETWORK",
+    ),
+    "pool": Calls(
+        lookup="storagePoolLookupByName",
+        define="storagePoolDefineXML",
+        list_all="listAllStoragePools",
+        list_active="VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE",
+        inactive="VIR_STORAGE_XML_INACTIVE",
+        missing="VIR_ERR_NO_STORAGE_POOL",
+    ),
+}
+CURES = {
+    "VIR_ERR_AUTH_UNAVAILABLE": "run as root",
+    "VIR_ERR_AUTH_FAILED": "run as root",
+    "VIR_ERR_ACCESS_DENIED": "run as root",
+    "VIR_ERR_NO_CONNECT": "correct the connection URI, or install libvirt's driver for it",
+    "VIR_ERR_INVALID_ARG": "correct the connection URI",
+}
+START_DAEMON = "start libvirtd, or on modular hosts virtqemud.socket and its siblings; run as root"
+
+
+class Hypervisor:
+    """One connection to libvirt, good for one process."""
+
+    def __init__(self, uri: str) -> None:
+        """Connect.
+
+        :param uri: libvirt's address of the hypervisor: ``qemu:///system``
+        :raises DependencyError: without libvirt-python
+        :raises ConnectError: when nothing answers there
+        """
+        self.uri = uri
+        self.libvirt = _libvirt()
+        try:
+            self._connection = self.libvirt.open(uri)
+        except self.libvirt.libvirtError as error:
+            cure = CURES.get(self._code(error), START_DAEMON)
+            raise ConnectError(f"{uri} can't be reached: {_text(error)}; {cure}") from error
+
+    def alive(self) -> bool:
+        """Tell whether the connection still stands."""
+        try:
+            return bool(self._connection.isAlive())
+        except self.libvirt.libvirtError:
+            return False
+
+    def read(self, kind: str, name: str) -> Observed | None:
+        """Return an object as it is; ``None`` where there is none."""
+        with self._saying(ObserveError, f"{kind} {name}"):
+            found = self._find(kind, name)
+            return None if found is None else self._observe(kind, name, found)
+
+    def _observe(self, kind: str, name: str, found: Any) -> Observed | None:
+        try:
+            inactive = self._flag(KINDS[kind].inactive)
+            secure = self._flag("VIR_DOMAIN_XML_SECURE") if kind == "domain" else 0
+            active = found.ID() != -1 if kind == "domain" else bool(found.isActive())
+            return Observed(
+                kind=kind,
+                name=name,
+                xml=found.XMLDesc(inactive | secure),
+                live=found.XMLDesc(secure) if active else None,
+                autostart=bool(found.autostart()),
+                persistent=not active or bool(found.isPersistent()),
+            )
+        except self.libvirt.libvirtError as error:
+            if self._code(error) == KINDS[kind].missing:
+                return None
+            raise
+
+    def names(self, kind: str, *, active: bool = False) -> list[str]:
+        """Return the names of all objects of a kind, or of those that are on, sorted."""
+        with self._saying(ObserveError, f"the list of {kind}s"):
+            flags = self._flag(KINDS[kind].list_active) if active else 0
+            return sorted(
+                each.name() for each in getattr(self._connection, KINDS[kind].list_all)(flags)
+            )
+
+    def define(self, kind: str, xml: str) -> None:
+        """Write a persistent definition."""
+        with self._saying(ApplyError, f"defining a {kind}"):
+            getattr(self._connection, KINDS[kind].define)(xml)
+
+    def undefine(self, kind: str, name: str) -> None:
+        """Remove a persistent definition; a domain's NVRAM file stays."""
+        with self._saying(ApplyError, f"undefining {kind} {name}"):
+            found = self._get(kind, name)
+            if kind == "domain":
+                found.undefineFlags(self._flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM"))
+            else:
+                found.undefine()
+
+    def set_autostart(self, kind: str, name: str, value: bool) -> None:
+        """Say whether the object starts with the host."""
+        with self._saying(ApplyError, f"setting autostart of {kind} {name}"):
+            self._get(kind, name).setAutostart(int(value))
+
+    def start(self, kind: str, name: str) -> None:
+        """Start an object that is off."""
+        with self._saying(ApplyError, f"starting {kind} {name}"):
+            self._get(kind, name).create()
+
+    def destroy(self, kind: str, name: str) -> None:
+        """Take an object down at once; a guest loses what it had not written."""
+        with self._saying(ApplyError, f"stopping {kind} {name}"):
+            self._get(kind, name).destroy()
+
+    def shutdown(self, name: str) -> None:
+        """Ask a guest to power off."""
+        with self._saying(ApplyError, f"shutting down domain {name}"):
+            self._get("domain", name).shutdown()
+
+    def active(self, kind: str, name: str) -> bool:
+        """Tell whether an object is on; one that is gone is not."""
+        with self._saying(ObserveError, f"{kind} {name}"):
+            found = self._find(kind, name)
+            return found is not None and bool(found.isActive())
+
+    def update_device(self, name: str, xml: str) -> None:
+        """Change a device of a running guest, live only."""
+        with self._saying(ApplyError, f"changing a device of domain {name}"):
+            flag = self._flag("VIR_DOMAIN_AFFECT_LIVE")
+            self._get("domain", name).updateDeviceFlags(xml, flag)
+
+    def screenshot(self, name: str) -> bytes:
+        """Return the screen of a running guest, as PNG or, with an older QEMU, as PPM."""
+        with self._saying(ObserveError, f"the screen of domain {name}"):
+            stream = self._connection.newStream()
+            self._get("domain", name).screenshot(stream, 0)
+            parts: list[bytes] = []
+            stream.recvAll(lambda _stream, data, _opaque: parts.append(data), None)
+            stream.finish()
+            return b"".join(parts)
+
+    def leases(self, name: str) -> list[dict[str, Any]]:
+        """Return the DHCP leases of a network."""
+        with self._saying(ObserveError, f"the leases of network {name}"):
+            leases: list[dict[str, Any]] = self._get("network", name).DHCPLeases()
+            return leases
+
+    def arch(self) -> str:
+        """Return the architecture of the hypervisor's host."""
+        with self._saying(ObserveError, "the host's architecture"):
+            return str(self._connection.getInfo()[0])
+
+    def capabilities(self) -> str:
+        """Return libvirt's capabilities document."""
+        with self._saying(ObserveError, "the host's capabilities"):
+            return str(self._connection.getCapabilities())
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of libvirt's daemon, of its client library and of the hypervisor."""
+        with self._saying(ObserveError, "the versions"):
+            return {
+                "libvirt": _version(self._connection.getLibVersion()),
+                "libvirt_client": _version(self.libvirt.getVersion()),
+                "hypervisor": _version(self._connection.getVersion()),
+                "hypervisor_type": str(self._connection.getType()),
+            }
+
+    def _find(self, kind: str, name: str) -> Any:
+        try:
+            return getattr(self._connection, KINDS[kind].lookup)(name)
+        except self.libvirt.libvirtError as error:
+            if self._code(error) == KINDS[kind].missing:
+                return None
+            raise
+
+    def _get(self, kind: str, name: str) -> Any:
+        found = self._find(kind, name)
+        if found is None:
+            raise NotFoundError(f"there is no {kind} {name!r} at {self.uri}; declare it first")
+        return found
+
+    def _flag(self, name: str) -> int:
+        return int(getattr(self.libvirt, name))
+
+    def _code(self, error: Any) -> str:
+        return _code_names(self.libvirt).get(error.get_error_code(), "")
+
+    @contextmanager
+    def _saying(self, error: type[KvmError], what: str) -> Iterator[None]:
+        try:
+            yield
+        except self.libvirt.libvirtError as cause:
+            raise error(f"{what}: {_text(cause)}") from cause
+
+
+@functools.cache
+def _libvirt() -> Any:
+    try:
+        import libvirt
+    except ImportError as error:
+        raise DependencyError(
+            "libvirt-python is not installed in the Python that runs Salt; "
+            "apply kvm.host, which installs it"
+        ) from error
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    return libvirt
+
+
+@functools.cache
+def _code_names(libvirt: Any) -> dict[int, str]:
+    return {getattr(libvirt, name): name for name in dir(libvirt) if name.startswith("VIR_ERR_")}
+
+
+def _text(error: Any) -> str:
+    return str(error.get_error_message() or error).rstrip(".")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

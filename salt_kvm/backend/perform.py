@@ -1,0 +1,111 @@
+"""How each step is carried out, and how it is undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial, singledispatch
+
+from salt_kvm.backend import files
+from salt_kvm.backend.world import World
+from salt_kvm.errors import ApplyError
+from salt_kvm.plan import steps
+from salt_kvm.seen import FileSeen, Observed
+
+Undo = Callable[[], None]
+POLL_SECONDS = 0.25
+
+
+def nothing() -> None:
+    """The undo of what is kept."""
+
+
+@singledispatch
+def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) -> Undo:
+    """Carry out ``step``, given what is there before it; return what takes it back."""
+    raise TypeError(step)
+
+
+@perform.register
+def _define(step: steps.Define, seen: Observed | None, world: World) -> Undo:
+    world.hypervisor.define(step.kind, step.xml)
+    if seen is not None and seen.persistent:
+        return partial(world.hypervisor.define, step.kind, seen.xml)
+    return partial(world.hypervisor.undefine, step.kind, step.name)
+
+
+@perform.register
+def _undefine(step: steps.Undefine, seen: Observed, world: World) -> Undo:
+    world.hypervisor.undefine(step.kind, step.name)
+    return partial(world.hypervisor.define, step.kind, seen.xml)
+
+
+@perform.register
+def _autostart(step: steps.SetAutostart, seen: Observed, world: World) -> Undo:
+    set_autostart = partial(world.hypervisor.set_autostart, step.kind, step.name)
+    set_autostart(step.autostart)
+    return partial(set_autostart, not step.autostart)
+
+
+@perform.register
+def _start(step: steps.Start, seen: Observed, world: World) -> Undo:
+    world.hypervisor.start(step.kind, step.name)
+    return partial(world.hypervisor.destroy, step.kind, step.name)
+
+
+@perform.register
+def _stop(step: steps.Stop, seen: Observed, world: World) -> Undo:
+    world.hypervisor.destroy(step.kind, step.name)
+    if not seen.persistent:
+        return nothing
+    return partial(world.hypervisor.start, step.kind, step.name)
+
+
+@perform.register
+def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo:
+    hypervisor = world.hypervisor
+    hypervisor.shutdown(step.name)
+    end = time.monotonic() + step.timeout
+    while hypervisor.active("domain", step.name):
+        if time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            continue
+        if not step.force:
+            raise ApplyError(
+                f"domain {step.name} is still running {step.timeout} s after it was asked to "
+                "power off; shut it down from inside, raise timeout, or set force: true"
+            )
+        hypervisor.destroy("domain", step.name)
+    return nothing
+
+
+@perform.register
+def _update(step: steps.UpdateDevice, seen: Observed, world: World) -> Undo:
+    world.hypervisor.update_device(step.name, step.xml)
+    return nothing
+
+
+@perform.register
+def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Undo:
+    files.create_image(step.path, step.format, step.size)
+    return partial(files.remove, step.path)
+
+
+@perform.register
+def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> Undo:
+    files.remove(step.path)
+    return nothing
+
+
+@perform.register
+def _own(step: steps.SetOwnership, seen: FileSeen | None, world: World) -> Undo:
+    files.set_ownership(step.path, step.owner, step.group, step.mode)
+    if seen is None:
+        return nothing
+    return partial(files.set_ownership, step.path, seen.owner, seen.group, seen.mode)
+
+
+@perform.register
+def _directory(step: steps.MakeDirectory, seen: FileSeen | None, world: World) -> Undo:
+    files.make_directory(step.path)
+    return partial(files.remove_directory, step.path)

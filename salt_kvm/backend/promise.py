@@ -1,0 +1,89 @@
+"""What a plan would leave behind, so that the next step, and the next state of a dry run, see it.
+
+A rehearsal walks the steps over a :class:`Promises` instead of the world: the same walk finds out
+before the first change whether every step has what it needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+
+from salt_kvm.plan import steps
+from salt_kvm.seen import FileSeen, Observed
+
+GONE = None
+
+
+@dataclass
+class Promises:
+    """Objects and files as they would be; a key that is missing is as the world has it."""
+
+    objects: dict[tuple[str, str], Observed | None] = field(default_factory=dict)
+    files: dict[str, FileSeen | None] = field(default_factory=dict)
+
+
+@singledispatch
+def promise(step: steps.Step, seen: Observed | FileSeen | None, promises: Promises) -> None:
+    """Note what ``step`` would leave behind, given what is there before it."""
+    raise TypeError(step)
+
+
+@promise.register
+def _define(step: steps.Define, seen: Observed | None, promises: Promises) -> None:
+    there = seen or Observed(step.kind, step.name, step.xml)
+    promises.objects[step.kind, step.name] = replace(there, xml=step.xml, persistent=True)
+
+
+@promise.register
+def _undefine(step: steps.Undefine, seen: Observed | None, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = GONE
+
+
+@promise.register
+def _autostart(step: steps.SetAutostart, seen: Observed, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = replace(seen, autostart=step.autostart)
+
+
+@promise.register
+def _start(step: steps.Start, seen: Observed, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = replace(seen, live=seen.xml)
+
+
+@promise.register(steps.Stop)
+@promise.register(steps.Shutdown)
+def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
+    off = replace(seen, live=None) if seen.persistent else GONE
+    promises.objects[step.kind, step.name] = off
+
+
+@promise.register
+def _update(step: steps.UpdateDevice, seen: Observed, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = replace(seen, live=seen.xml)
+
+
+@promise.register
+def _create(step: steps.CreateImage, seen: FileSeen | None, promises: Promises) -> None:
+    promises.files[step.path] = FileSeen(
+        step.path, "file", "root", "root", 0o644, step.format, int(step.size)
+    )
+
+
+@promise.register
+def _remove(step: steps.RemoveImage, seen: FileSeen, promises: Promises) -> None:
+    promises.files[step.path] = GONE
+
+
+@promise.register
+def _own(step: steps.SetOwnership, seen: FileSeen, promises: Promises) -> None:
+    promises.files[step.path] = replace(
+        seen,
+        owner=step.owner or seen.owner,
+        group=step.group or seen.group,
+        mode=seen.mode if step.mode is None else step.mode,
+    )
+
+
+@promise.register
+def _directory(step: steps.MakeDirectory, seen: FileSeen | None, promises: Promises) -> None:
+    promises.files[step.path] = FileSeen(step.path, "directory", "root", "root", 0o711)

@@ -1,0 +1,138 @@
+"""What a run can see: the hypervisor, the host's files, and before them what was promised."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+from salt_kvm.backend import files, host
+from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.backend.promise import Promises, promise
+from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
+from salt_kvm.seen import Facts, FileSeen, Observed
+
+
+class World:
+    """One hypervisor and its host, for one process; it connects when it is first asked."""
+
+    def __init__(self, uri: str) -> None:
+        """Connect to nothing yet.
+
+        :param uri: libvirt's address of the hypervisor: ``qemu:///system``
+        """
+        self.uri = uri
+        self.promised = Promises()
+        self._run: object = None
+        self._hypervisor: Hypervisor | None = None
+        self._process = os.getpid()
+
+    def begin(self, run: object) -> None:
+        """Start a call: drop a connection that broke, and what another dry run promised."""
+        if run != self._run:
+            self._run, self.promised = run, Promises()
+        if self._hypervisor is not None and not self._hypervisor.alive():
+            self._hypervisor = None
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The connection, which never crosses a fork."""
+        if self._hypervisor is None or self._process != os.getpid():
+            self._hypervisor, self._process = Hypervisor(self.uri), os.getpid()
+        return self._hypervisor
+
+    @property
+    def local(self) -> bool:
+        """True where the hypervisor's files are this host's files."""
+        return not urlsplit(self.uri).netloc
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the hypervisor can do; it does not change while a process lives."""
+        if self.local:
+            return Facts(self.hypervisor.arch(), host.kvm_usable())
+        document = ET.fromstring(self.hypervisor.capabilities())
+        types = {domain.get("type") for domain in document.iterfind("guest/arch/domain")}
+        return Facts(self.hypervisor.arch(), "kvm" in types)
+
+
+@dataclass(frozen=True)
+class View:
+    """The world as it would be after the steps that were promised."""
+
+    world: World
+    promises: Promises
+
+    def read(self, kind: str, name: str) -> Observed | None:
+        """Return a domain, network or pool."""
+        if (kind, name) in self.promises.objects:
+            return self.promises.objects[kind, name]
+        return self.world.hypervisor.read(kind, name)
+
+    def image(self, path: str) -> FileSeen | None:
+        """Return an image file, with the size that a guest sees."""
+        return (
+            self.promises.files[path] if path in self.promises.files else files.look_at_image(path)
+        )
+
+    def file(self, path: str) -> FileSeen | None:
+        """Return a file or directory."""
+        return self.promises.files[path] if path in self.promises.files else files.look(path)
+
+    def before(self, step: Step) -> Observed | FileSeen | None:
+        """Return what ``step`` is about to change."""
+        if isinstance(step, ObjectStep):
+            return self.read(step.kind, step.name)
+        return self.file(step.path) if isinstance(step, FileStep) else None
+
+    def promise(self, step: Step) -> None:
+        """Count a step as done."""
+        promise(step, self.before(step), self.promises)
+
+    def unmet(self, need: Need) -> str | None:
+        """Return the sentence that says what is missing; ``None`` where the need is met."""
+        fault = _CHECKS[need.what](self, need)
+        return None if fault is None else f"{fault}; {need.cure}"
+
+
+def _file(view: View, need: Need) -> str | None:
+    if not view.world.local:
+        return None
+    seen = view.file(need.name)
+    if seen is None:
+        return f"the file {need.name} is not there"
+    if need.format is not None and seen.format not in (None, need.format):
+        return f"{need.name} is a {seen.format} image, but its disk is declared as {need.format}"
+    return None
+
+
+def _directory(view: View, need: Need) -> str | None:
+    seen = view.file(need.name)
+    if seen is None:
+        return f"the directory {need.name} is not there"
+    return None if seen.kind == "directory" else f"{need.name} is a {seen.kind}, not a directory"
+
+
+def _network(view: View, need: Need) -> str | None:
+    seen = view.read("network", need.name)
+    return f"there is no network {need.name!r}" if seen is None else None
+
+
+def _active_network(view: View, need: Need) -> str | None:
+    seen = view.read("network", need.name)
+    return None if seen is not None and seen.active else f"the network {need.name!r} is not active"
+
+
+def _kvm(view: View, need: Need) -> str | None:
+    return None if view.world.facts.kvm else "this host can't virtualise in hardware"
+
+
+_CHECKS = {
+    "file": _file,
+    "directory": _directory,
+    "network": _network,
+    "active network": _active_network,
+    "kvm": _kvm,
+}
