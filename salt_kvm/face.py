@@ -26,7 +26,7 @@ def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> dict
     """Converge one object and return Salt's state dictionary.
 
     :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
-    :param target: the ``state`` field of the spec: ``present``, ``running``, ``stopped``, ``absent``
+    :param target: the ``state`` field of the spec: ``present``, ``running``, ...
     :param salt: the ``globals()`` of the loader file, where Salt packs its dunders
     :param arguments: the ``locals()`` of the state function: its parameters, nothing else
     """

@@ -1,0 +1,69 @@
+"""The nouns of this project: for each, its spec, how it is observed and how it is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from salt_kvm.backend.world import View
+from salt_kvm.plan import domain, image, network, pool
+from salt_kvm.plan.steps import Step
+from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.image import Image
+from salt_kvm.spec.network import Network
+from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.types import Spec, parse_name, parse_path
+from salt_kvm.xml.graphics import listening
+from salt_kvm.xml.merge import Difference
+
+
+@dataclass(frozen=True)
+class Noun:
+    """One noun; ``section`` is its key in the pillar."""
+
+    section: str
+    spec: type[Spec]
+    parse_name: Callable[[Any], str]
+    observe: Callable[[View, str, Any], Any]
+    plan: Callable[[str, Any, Any], Iterable[Step]]
+    waiting: Callable[[str, Any, Any], Sequence[Difference]]
+    remark: Callable[[Any], str] = lambda seen: ""
+
+
+def _image(view: View, name: str, want: Image) -> Any:
+    return view.image(name)
+
+
+def _network(view: View, name: str, want: Network) -> Any:
+    return view.read("network", name)
+
+
+def _pool(view: View, name: str, want: Pool) -> Any:
+    directory = view.file(want.path) if want.path is not None and view.world.local else None
+    return pool.PoolSeen(view.read("pool", name), directory)
+
+
+def _domain(view: View, name: str, want: Domain) -> Any:
+    sized = [str(disk.path) for disk in want.disks or [] if disk.size is not None]
+    images = {path: seen for path in sized if (seen := view.image(path)) is not None}
+    return domain.DomainSeen(view.read("domain", name), images, view.world.facts)
+
+
+def _console(seen: domain.DomainSeen) -> str:
+    live = seen.domain and seen.domain.live
+    return "".join(
+        f"{c['type'].upper()} at {c['address']}. " for c in listening(live or "<domain/>")
+    )
+
+
+def _never(name: str, want: Any, seen: Any) -> Sequence[Difference]:
+    return ()
+
+
+NOUNS = {
+    "image": Noun("images", Image, parse_path, _image, image.plan, _never),
+    "network": Noun("networks", Network, parse_name, _network, network.plan, network.waiting),
+    "pool": Noun("pools", Pool, parse_name, _pool, pool.plan, pool.waiting),
+    "domain": Noun("domains", Domain, parse_name, _domain, domain.plan, domain.waiting, _console),
+}
