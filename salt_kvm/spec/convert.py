@@ -71,7 +71,9 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
     try:
         msgspec.convert(value, kind, dec_hook=decode)
     except (msgspec.ValidationError, ValueError) as error:
-        shown = "" if isinstance(value, (dict, list)) or repr(value) in str(error) else _short(value)
+        shown = (
+            "" if isinstance(value, (dict, list)) or repr(value) in str(error) else _short(value)
+        )
         yield f"{path}: {_plain(error)}{shown}"
 
 
@@ -100,5 +102,3 @@ def _is_spec(kind: Any) -> bool:
 def _collection(kind: Any, of: type) -> Any:
     """``list[X]`` out of ``list[X] | None``; None where there is none."""
     return next((arg for arg in (kind, *get_args(kind)) if get_origin(arg) is of), None)
-
-

@@ -12,7 +12,8 @@ from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
-from salt_kvm.spec.types import Name, Path, Spec, schema as type_schema
+from salt_kvm.spec.types import Name, Path, Spec
+from salt_kvm.spec.types import schema as type_schema
 
 
 class Host(Spec, frozen=True, kw_only=True):

@@ -12,7 +12,9 @@ import msgspec
 # (https://libvirt.org/formatdomain.html#memory-allocation).
 _PREFIXES = "KMGTPE"
 UNITS = {
-    **{"": 1, "B": 1, "BYTES": 1},
+    "": 1,
+    "B": 1,
+    "BYTES": 1,
     **{p: 1024**n for n, p in enumerate(_PREFIXES, 1)},
     **{f"{p}IB": 1024**n for n, p in enumerate(_PREFIXES, 1)},
     **{f"{p}B": 1000**n for n, p in enumerate(_PREFIXES, 1)},
@@ -109,7 +111,9 @@ def parse_name(value: Any) -> Name:
     """Return a name that libvirt takes; a number is taken as its digits."""
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not _NAME.fullmatch(text) or text in {".", ".."} or text != text.strip():
-        raise ValueError(f"{value!r} is no name; use no slash, no control character, no outer space")
+        raise ValueError(
+            f"{value!r} is no name; use no slash, no control character, no outer space"
+        )
     return Name(text)
 
 

@@ -1,0 +1,186 @@
+"""
+Domains
+=======
+
+Domains (guests) through libvirt.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+from salt_kvm import face
+
+__func_alias__ = {"list_": "list"}
+_run = face.command("domain", CommandExecutionError)
+
+
+def list_(connection=None):
+    """
+    Return every domain with its state.
+
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: a mapping of names to ``running`` or ``off``
+    :raises CommandExecutionError: when libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.list
+    """
+    return _run("list_", globals(), connection=connection)
+
+
+def info(name, connection=None):
+    """
+    Return state, sizes (memory in bytes), disks, interfaces and consoles of a domain.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: a mapping
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.info web1
+    """
+    return _run("info", globals(), connection=connection, name=name)
+
+
+def xml(name, live=False, connection=None):
+    """
+    Return libvirt's document of a domain; secrets in it are hidden.
+
+    :param str name: name of the domain
+    :param bool live: the running object's document, not the persistent one; default false
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: the XML as a string
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.xml web1
+    """
+    return _run("xml", globals(), connection=connection, name=name, live=live)
+
+
+def start(name, connection=None):
+    """
+    Start a domain that is off.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was off
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.start web1
+    """
+    return _run("start", globals(), connection=connection, name=name)
+
+
+def destroy(name, connection=None):
+    """
+    Take a domain down at once. A guest loses what it had not written.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was on
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.destroy web1
+    """
+    return _run("destroy", globals(), connection=connection, name=name)
+
+
+def shutdown(name, timeout=None, force=False, connection=None):
+    """
+    Ask a guest to power off and wait until it is.
+
+    :param str name: name of the domain
+    :param int timeout: seconds to wait; default 120
+    :param bool force: pull the plug when the timeout is over; default false
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was running
+    :raises CommandExecutionError: when it is still running afterwards
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.shutdown web1 timeout=60
+    """
+    return _run(
+        "shutdown", globals(), connection=connection, name=name, timeout=timeout, force=force
+    )
+
+
+def vnc(name, connection=None):
+    """
+    Return where the VNC console of a running guest listens.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: ``listen``, ``port`` (an integer) and ``address`` (``listen:port``), or nothing
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.vnc web1
+    """
+    return _run("vnc", globals(), connection=connection, name=name)
+
+
+def screenshot(name, path=None, connection=None):
+    """
+    Write the screen of a running guest as a PNG file.
+
+    :param str name: name of the domain
+    :param str path: where to write it; default a file under ``/var/cache/salt-kvm/screenshots``
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: the path of the file
+    :raises CommandExecutionError: when the guest is off, or the file can't be written
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.screenshot web1
+    """
+    return _run("screenshot", globals(), connection=connection, name=name, path=path)
+
+
+def plan(name, connection=None, state="running", **fields):
+    """
+    Return what a state with these fields would do; nothing is changed.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :param str state: the state function; default ``running``
+    :param fields: the other arguments of the state function
+    :returns: ``steps`` (sentences), ``changes`` as the state would return them, and ``waiting``:
+        what the next start will bring
+    :raises CommandExecutionError: when the fields are not valid, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.plan web1 memory=2GiB
+    """
+    wanted = {key: value for key, value in fields.items() if not key.startswith("__")}
+    return _run(
+        "plan", globals(), connection=connection, name=name, fields={**wanted, "state": state}
+    )

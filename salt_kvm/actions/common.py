@@ -1,0 +1,75 @@
+"""What the execution modules of all libvirt nouns have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from salt_kvm import converge
+from salt_kvm.backend.promise import Promises
+from salt_kvm.backend.world import View, World
+from salt_kvm.errors import NotFoundError
+from salt_kvm.seen import Observed
+from salt_kvm.xml.merge import without_secrets
+
+
+def get(world: World, kind: str, name: str) -> Observed:
+    """Return an object.
+
+    :raises NotFoundError: where there is none
+    """
+    seen = world.hypervisor.read(kind, name)
+    if seen is None:
+        raise NotFoundError(f"there is no {kind} {name!r} at {world.uri}; declare it first")
+    return seen
+
+
+def state_of(seen: Observed) -> dict[str, Any]:
+    """Return what every object has, as plain data."""
+    return {
+        "name": seen.name,
+        "state": "running" if seen.active else "off",
+        "autostart": seen.autostart,
+        "persistent": seen.persistent,
+    }
+
+
+def list_(world: World, kind: str) -> dict[str, str]:
+    """Return the state (``running`` or ``off``) of every object of a kind, by name."""
+    on = set(world.hypervisor.names(kind, active=True))
+    return {name: "running" if name in on else "off" for name in world.hypervisor.names(kind)}
+
+
+def xml(world: World, kind: str, name: str, *, live: bool) -> str:
+    """Return libvirt's document: the persistent one, or that of the running object."""
+    seen = get(world, kind, name)
+    return without_secrets(seen.live if live and seen.live is not None else seen.xml)
+
+
+def start(world: World, kind: str, name: str) -> bool:
+    """Start an object; true when it was off."""
+    off = not get(world, kind, name).active
+    if off:
+        world.hypervisor.start(kind, name)
+    return off
+
+
+def destroy(world: World, kind: str, name: str) -> bool:
+    """Take an object down at once; true when it was on."""
+    on = get(world, kind, name).active
+    if on:
+        world.hypervisor.destroy(kind, name)
+    return on
+
+
+def plan(world: World, noun: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what a state with these fields would do, and what waits for the next start."""
+    target = converge.aim(noun, name, fields)
+    seen = target.observe(View(world, Promises()))
+    steps = target.plan(seen)
+    return {
+        "steps": [step.sentence(done=False) for step in steps],
+        "changes": converge.changes(steps),
+        "waiting": {
+            d.path: d.change() for d in target.noun.waiting(target.name, target.want, seen)
+        },
+    }

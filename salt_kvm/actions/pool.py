@@ -1,0 +1,29 @@
+"""What ``kvm_pool`` does beside converging."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from salt_kvm.actions import common
+from salt_kvm.backend.world import World
+
+KIND = "pool"
+list_ = partial(common.list_, kind=KIND)
+xml = partial(common.xml, kind=KIND)
+plan = partial(common.plan, noun=KIND)
+start = partial(common.start, kind=KIND)
+destroy = partial(common.destroy, kind=KIND)
+
+
+def info(world: World, name: str) -> dict[str, Any]:
+    """Return state, type, path and sizes (bytes) of a pool."""
+    seen = common.get(world, KIND, name)
+    root = ET.fromstring(seen.live or seen.xml)
+    return {
+        **common.state_of(seen),
+        "type": root.get("type"),
+        "path": root.findtext("target/path"),
+        **{key: int(root.findtext(key, "0")) for key in ("capacity", "allocation", "available")},
+    }
