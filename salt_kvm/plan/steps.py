@@ -30,8 +30,14 @@ class Need:
 
 
 def change(old: object, new: object) -> dict[str, object]:
-    """Return one entry of a state's ``changes``."""
-    return {"old": old, "new": new}
+    """Return one entry of a state's ``changes``, in plain types that Salt can serialise."""
+    return {"old": _plain(old), "new": _plain(new)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return str(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, kw_only=True)
