@@ -1,0 +1,119 @@
+"""The machine as a hypervisor host: facts, checks, and the pillar's schema.
+
+:depends: libvirt-python for what the hypervisor itself says; the rest works without it
+"""
+
+from salt.exceptions import CommandExecutionError
+
+from salt_kvm import face
+
+_run = face.command("host", CommandExecutionError)
+
+__func_alias__ = {"python_": "python"}
+
+
+def info(connection=None):
+    """Return what this host is: CPU, memory, virtualisation, cgroups, IOMMU, libvirt, QEMU.
+
+    :param str connection: libvirt's address of the hypervisor; default: ``kvm:connection`` of the
+        pillar, else ``qemu:///system``
+    :return: a dictionary; memory in bytes, ``nested`` and ``hypervisor_above`` null where not
+        known or not virtual; where libvirt can't be reached ``libvirt:reachable`` is false,
+        ``libvirt:why`` says why, and the versions are those of the installed files
+    :rtype: dict
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.info
+    """
+    return _run("info", globals(), connection=connection)
+
+
+def check():
+    """Check what guests need of this host, as ``virt-host-validate`` does, as data.
+
+    :return: one dictionary for each check: ``name``; ``result``, one of ``pass``, ``warn`` (guests
+        run, something is missing) and ``fail``; ``seen``, what was found; ``cure``, a sentence,
+        empty for ``pass``
+    :rtype: list
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.check
+    """
+    return _run("check", globals())
+
+
+def version():
+    """Return this pack's version, and where library and faces were loaded from.
+
+    :return: ``version``; ``library`` and ``faces``, each with ``path`` and ``form`` (``package`` or
+        ``file roots``); ``one_form``, false where a minion mixes the two forms: synchronised faces
+        that import the pip-installed library
+    :rtype: dict
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.version
+    """
+    return _run("version", globals(), loaded_from=__file__)
+
+
+def python_(packages=None):
+    """Return which Python runs Salt here, and which libraries it lacks.
+
+    :param list packages: requirements as pip takes them (of versions only ``==`` is looked at);
+        default: the libraries that this pack needs
+    :return: ``executable``, ``version``; ``libraries``, the version of each, null where it is
+        missing; ``missing``, a list; ``complete``, true where nothing is missing; ``headers``, true
+        where an extension can be compiled for it
+    :rtype: dict
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.python
+    """
+    return _run("python_", globals(), packages=packages)
+
+
+def schema():
+    """Return the JSON Schema of the pillar's ``kvm`` section.
+
+    :return: a JSON Schema (2020-12) as a dictionary
+    :rtype: dict
+    :raises CommandExecutionError: when the library msgspec is missing
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local --out=json kvm_host.schema
+    """
+    return _run("schema", globals())
+
+
+def validate(pillar=None):
+    """List every fault of a ``kvm`` pillar section with its path.
+
+    :param dict pillar: the section, without the key ``kvm`` itself; default: this minion's own
+    :return: one sentence for each fault; an empty list where the section is valid
+    :rtype: list
+    :raises CommandExecutionError: when the library msgspec is missing
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.validate
+        salt '*' kvm_host.validate '{"domains": {"web1": {"memory": "2GiB"}}}'
+    """
+    section = __pillar__.get("kvm") if pillar is None else pillar
+    return _run("validate", globals(), pillar=section)

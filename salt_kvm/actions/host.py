@@ -1,0 +1,117 @@
+"""What ``kvm_host`` does: facts and checks of the host, of this pack and of the pillar."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import salt_kvm
+from salt_kvm import loader
+from salt_kvm.backend import checks, host, python
+from salt_kvm.backend.world import World
+from salt_kvm.errors import KvmError
+
+PACKAGE = Path(salt_kvm.__file__).parent
+
+
+def info(world: World) -> dict[str, Any]:
+    """Return the host's CPU, memory, virtualisation and the versions of what runs guests."""
+    return {
+        "architecture": platform.machine(),
+        "cpu": {**host.cpu(), "virtualisation": host.cpu_virtualisation()},
+        "memory": host.memory(),
+        "kvm": {"usable": host.kvm_usable(), "nested": host.nested()},
+        "hypervisor_above": host.hypervisor(),
+        "cgroup": host.cgroup(),
+        "iommu": host.iommu(),
+        "libvirt": _libvirt(world),
+    }
+
+
+def check(world: World) -> list[dict[str, Any]]:
+    """Return every check of the host: ``name``, ``result``, ``seen``, ``cure``."""
+    return list(checks.run())
+
+
+def version(world: World, loaded_from: str) -> dict[str, Any]:
+    """Return this pack's version and where its two halves were loaded from.
+
+    :param loaded_from: the path of the loader file that asks
+    """
+    faces = Path(loaded_from)
+    packaged = faces.parent.resolve() in {Path(path).resolve() for path in _face_dirs()}
+    synced = PACKAGE.parent.parent == faces.parent.parent and not packaged
+    return {
+        "version": salt_kvm.__version__,
+        "library": {"path": str(PACKAGE), "form": _form(not synced)},
+        "faces": {"path": str(faces), "form": _form(packaged)},
+        "one_form": packaged is not synced,
+    }
+
+
+def python_(world: World, packages: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what the Python that runs Salt is, and which of ``packages`` it lacks."""
+    return python.describe(python.LIBRARIES if packages is None else packages)
+
+
+def schema(world: World) -> dict[str, Any]:
+    """Return the JSON Schema of the pillar's ``kvm`` section."""
+    from salt_kvm.spec import pillar as spec
+
+    return spec.schema()
+
+
+def validate(world: World, pillar: Any) -> list[str]:
+    """Return one sentence for each fault of a ``kvm`` section; an empty list is a valid one.
+
+    :param pillar: the section, plain or masked by Salt; None counts as an empty one
+    """
+    from salt_kvm.spec import pillar as spec
+
+    return spec.problems(plain(pillar) or {})
+
+
+def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str]:
+    """Return the cure as the only fault where guests of type ``kvm`` are needed and can't run.
+
+    :param required: None lets the pillar decide: a domain with ``virt_type: kvm`` requires it
+    """
+    if required is None:
+        required = any(_wants_kvm(domain) for domain in _domains(plain(pillar)))
+    faults = (row for row in checks.run() if row["name"] in ("cpu", "dev_kvm"))
+    faulty = [row for row in faults if row["result"] == "fail"]
+    return [f"{row['seen']}: {row['cure']}" for row in faulty[:1]] if required else []
+
+
+def plain(section: Any) -> Any:
+    """Return a pillar section as plain data: Salt's masked containers star their scalars."""
+    return json.loads(json.dumps(section, default=str))
+
+
+def _libvirt(world: World) -> dict[str, Any]:
+    try:
+        return {"reachable": True, "uri": world.uri, **world.hypervisor.versions()}
+    except KvmError as error:
+        installed = {"libvirt": host.libvirt_version(), "hypervisor": host.qemu_version()}
+        return {"reachable": False, "uri": world.uri, "why": str(error), **installed}
+
+
+def _face_dirs() -> list[str]:
+    found = loader.dirs()
+    return [*found["modules"], *found["states"]]
+
+
+def _form(packaged: bool) -> str:
+    return "package" if packaged else "file roots"
+
+
+def _domains(section: Any) -> list[Any]:
+    domains = section.get("domains") if isinstance(section, Mapping) else None
+    return list(domains.values()) if isinstance(domains, Mapping) else []
+
+
+def _wants_kvm(domain: Any) -> bool:
+    return isinstance(domain, Mapping) and domain.get("virt_type") == "kvm"

@@ -1,0 +1,148 @@
+"""What a host should offer to guests, check by check, each with its cure.
+
+A probe returns what was seen and the cure; no cure means that the check passed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from salt_kvm.backend import host
+
+Probe = Callable[[], tuple[str, str]]
+
+TUN = Path("/dev/net/tun")
+VHOST_NET = Path("/dev/vhost-net")
+
+GUEST_CURES = {
+    "vmware": 'Switch this host off, set vhv.enable = "TRUE" in its .vmx file (in the client: '
+    '"Expose hardware assisted virtualization") and switch it on again.',
+    "kvm": "On the hypervisor above, set nested=1 for kvm_intel or kvm_amd, give this host the CPU "
+    "mode host-passthrough, and switch it off and on again.",
+    "hyperv": "On the Hyper-V host, run Set-VMProcessor -ExposeVirtualizationExtensions $true for "
+    "this machine while it is off.",
+    "virtualbox": 'Switch this host off and tick "Enable Nested VT-x/AMD-V" in its settings.',
+    "xen": "On the Xen host, set nestedhvm=1 for this machine and start it anew.",
+    "unknown": "Have nested virtualisation switched on for this machine where it is hosted.",
+}
+BARE_METAL_CURE = (
+    "Switch on Intel VT-x or AMD-V (SVM) in the firmware setup; without it guests run under "
+    "emulation (virt_type: qemu)."
+)
+MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
+ENTRY_CURES = {
+    1: "Mount the cgroup controller {0}: mount -t cgroup -o {0} cgroup /sys/fs/cgroup/{0}, and see "
+    "that the kernel's command line does not hold cgroup_disable={0}.",
+    2: "Take cgroup_disable={0} off the kernel's command line and see that the kernel is built "
+    "with the controller {0}.",
+    None: "Mount cgroups, as systemd does, so that libvirt can limit guests by {0}.",
+}
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "blkio")
+IOMMU_ARGUMENTS = {"vmx": "intel_iommu=on", "svm": "amd_iommu=on"}
+
+
+class Check(NamedTuple):
+    """One row: its name, what a fault means, and how to look."""
+
+    name: str
+    fault: Literal["warn", "fail"]
+    probe: Probe
+
+
+def cpu_cure() -> str:
+    """Return how to get CPU virtualisation here; an empty string where it is there."""
+    if host.cpu_can_virtualise():
+        return ""
+    above = host.hypervisor()
+    return GUEST_CURES[above] if above else BARE_METAL_CURE
+
+
+def run() -> Iterator[dict[str, Any]]:
+    """Yield each check's ``name``, ``result`` (pass, warn, fail), ``seen`` and ``cure``."""
+    for check in CHECKS:
+        seen, cure = check.probe()
+        result = check.fault if cure else "pass"
+        yield {"name": check.name, "result": result, "seen": seen, "cure": cure}
+
+
+def _cpu() -> tuple[str, str]:
+    flag = host.cpu_virtualisation()
+    machine = platform.machine()
+    seen = flag if flag != "none" or machine in host.X86 else f"{machine}, which has no CPU flag"
+    return seen, cpu_cure()
+
+
+def _dev_kvm() -> tuple[str, str]:
+    version = host.kvm_api()
+    if host.kvm_usable():
+        return f"{host.KVM} answers with API version {version}", ""
+    if not host.cpu_can_virtualise():
+        seen = f"{host.KVM} is there, but useless" if host.KVM.exists() else f"no {host.KVM}"
+        return seen, f"First cure the check cpu: without it {host.KVM} can't work."
+    if not host.KVM.exists():
+        module = MODULES.get(host.cpu_virtualisation(), "kvm")
+        return f"no {host.KVM}", f"Load the kernel module: modprobe {module}."
+    if version is None:
+        return f"{host.KVM} can't be opened", f"Run as root, or as a member of {host.KVM}'s group."
+    cure = f"Use a kernel whose KVM speaks API version {host.KVM_API_VERSION}."
+    return f"{host.KVM} answers with API version {version}", cure
+
+
+def _nested() -> tuple[str, str]:
+    nested = host.nested()
+    module = MODULES.get(host.cpu_virtualisation(), "kvm_intel or kvm_amd")
+    cure = (
+        f"Set options {module} nested=1 in /etc/modprobe.d/kvm.conf and load the module anew while "
+        "no guest runs, if guests are to be hypervisors."
+    )
+    seen = {True: "on", False: "off", None: "no KVM module is loaded"}[nested]
+    return seen, cure if nested is False else ""
+
+
+def _device(path: Path, module: str, purpose: str) -> tuple[str, str]:
+    if os.access(path, os.R_OK | os.W_OK):
+        return f"{path} is there", ""
+    seen = f"{path} can't be opened" if path.exists() else f"no {path}"
+    return seen, f"Load the kernel module {module} (modprobe {module}) and run as root: {purpose}."
+
+
+def _controller(name: str) -> tuple[str, str]:
+    found = host.cgroup()
+    version = found["version"]
+    known = f"cgroup v{version}" if version else "no cgroups"
+    if name in found["controllers"]:
+        return known, ""
+    return f"{known} without {name}", ENTRY_CURES[version].format(name)
+
+
+def _iommu() -> tuple[str, str]:
+    found = host.iommu()
+    arguments = " ".join(found["kernel_arguments"]) or "no iommu kernel argument"
+    if found["active"]:
+        return f"in use ({arguments})", ""
+    wanted = IOMMU_ARGUMENTS.get(host.cpu_virtualisation(), "intel_iommu=on or amd_iommu=on")
+    cure = (
+        f"Switch on VT-d or AMD-Vi in the firmware setup and add {wanted} to the kernel's command "
+        "line, if devices of the host are to be passed to guests."
+    )
+    return f"not in use ({arguments})", cure
+
+
+CHECKS = (
+    Check("cpu", "fail", _cpu),
+    Check("dev_kvm", "fail", _dev_kvm),
+    Check("nested", "warn", _nested),
+    Check("dev_net_tun", "fail", partial(_device, TUN, "tun", "guests' network cards need it")),
+    Check(
+        "dev_vhost_net",
+        "warn",
+        partial(_device, VHOST_NET, "vhost_net", "it makes guests' networks fast"),
+    ),
+    *(Check(f"cgroup_{name}", "warn", partial(_controller, name)) for name in CONTROLLERS),
+    Check("iommu", "warn", _iommu),
+)

@@ -1,0 +1,70 @@
+"""What must work before all other states: libraries in Salt's own Python, and libvirt's daemons.
+
+It imports nothing that a bare host may lack. Salt's ``pip.installed`` and ``cmd.run`` would need
+``unless`` not to start a process in every run, and that makes Salt load each of its state modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from salt_kvm.backend import daemons, python
+from salt_kvm.errors import KvmError
+
+Return = dict[str, Any]
+
+
+def libraries(
+    salt: dict[str, Any], failure: type[Exception], name: str, packages: Sequence[str] | None
+) -> Return:
+    """Install what is missing of ``packages`` and return Salt's state dictionary.
+
+    :param salt: the ``globals()`` of the loader file
+    :param failure: what Salt's ``pip.install`` raises where it can't even start
+    :param name: the state's name
+    :param packages: requirements as pip takes them; None: what this pack needs
+    """
+    wanted = list(python.LIBRARIES if packages is None else packages)
+    before = python.describe(wanted)
+    missing, target = before["missing"], before["executable"]
+    changes = {item: {"old": None, "new": "installed"} for item in missing}
+    if not missing:
+        return _return(name, True, {}, f"{target} has {', '.join(wanted)}.")
+    if salt["__opts__"].get("test"):
+        comment = f"{', '.join(missing)} would be installed into {target}."
+        return _return(name, None, changes, comment)
+    said = _install(salt, failure, missing)
+    lacking = python.describe(wanted)["missing"]
+    changes = {key: change for key, change in changes.items() if key not in lacking}
+    if lacking:
+        comment = f"pip could not install {', '.join(lacking)} into {target}: {said}"
+        return _return(name, False, changes, comment)
+    return _return(name, True, changes, f"{', '.join(missing)} installed into {target}.")
+
+
+def daemon(salt: dict[str, Any], name: str) -> Return:
+    """Start a daemon by hand where it does not run, and return Salt's state dictionary."""
+    if daemons.running(name):
+        return _return(name, True, {}, f"{name} runs.")
+    changes = {name: {"old": "stopped", "new": "running"}}
+    if salt["__opts__"].get("test"):
+        return _return(name, None, changes, f"{name} would be started.")
+    try:
+        daemons.start(name)
+    except KvmError as error:
+        return _return(name, False, {}, str(error))
+    return _return(name, True, changes, f"{name} was started.")
+
+
+def _return(name: str, result: bool | None, changes: dict[str, Any], comment: str) -> Return:
+    return {"name": name, "result": result, "changes": changes, "comment": comment}
+
+
+def _install(salt: dict[str, Any], failure: type[Exception], missing: list[str]) -> str:
+    """Run pip by Salt's default, which is the Python that runs Salt or the bundle's own pip."""
+    try:
+        outcome = salt["__salt__"]["pip.install"](pkgs=missing)
+    except failure as error:
+        return str(error)
+    return str(outcome.get("stderr") or outcome.get("stdout") or "it gave no reason").strip()

@@ -1,0 +1,1 @@
+"""Grains files, found by Salt's loader."""
