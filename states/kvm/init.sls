@@ -1,0 +1,7 @@
+include:
+  - kvm.valid
+  - kvm.host
+  - kvm.network
+  - kvm.pool
+  - kvm.image
+  - kvm.domain
