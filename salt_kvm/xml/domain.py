@@ -164,7 +164,9 @@ def _blank_devices(want: Domain) -> ET.Element:
 
 def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
     """Give each new device what libvirt demands and the user left open; return ``document``."""
-    modern = "i440fx" not in (document.find("os/type") or element("type")).get("machine", "q35")
+    kind = document.find("os/type")
+    machine = "" if kind is None else kind.get("machine", "")
+    modern = machine != "pc" and not machine.startswith("pc-i440fx")
     for device in added:
         if device.tag == "interface" and device.find("model") is None:
             device.append(element("model", {"type": "virtio"}))

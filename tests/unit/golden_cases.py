@@ -1,0 +1,31 @@
+"""The golden cases, for the tests that compare them and for those that show them to libvirt."""
+
+from pathlib import Path
+
+import yaml
+
+from salt_kvm.seen import Facts
+from salt_kvm.spec.convert import convert
+from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.network import Network
+from salt_kvm.spec.pool import Pool
+from salt_kvm.xml import domain, network, pool
+from salt_kvm.xml.merge import merge
+
+GOLDEN = Path(__file__).parent / "golden"
+FACTS = Facts(arch="x86_64", kvm=False)
+
+
+def cases(noun):
+    """Return the cases of a noun: the path of each YAML file and the fields that it holds."""
+    return [(p, yaml.safe_load(p.read_text())) for p in sorted((GOLDEN / noun).glob("*.yaml"))]
+
+
+def document(noun, name, fields):
+    """Return the document of a new object."""
+    if noun == "domain":
+        want = convert(Domain, fields, name)
+        merged = merge(domain.blank(name, want, FACTS), domain.intent(name, want, FACTS))
+        return domain.complete(merged.xml, merged.added)
+    module, spec = (network, Network) if noun == "network" else (pool, Pool)
+    return merge(module.blank(name), module.intent(name, convert(spec, fields, name))).xml

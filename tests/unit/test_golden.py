@@ -1,0 +1,57 @@
+"""What a spec becomes as libvirt XML: each case is a YAML file and the document that it makes.
+
+``pytest tests/unit --regenerate`` writes the documents anew; read the difference before you commit.
+"""
+
+import typing
+from xml.etree import ElementTree as ET
+
+import pytest
+from golden_cases import GOLDEN, cases, document
+
+from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
+from salt_kvm.spec.network import Dhcp, DhcpHost, DnsHost, Network
+from salt_kvm.spec.pool import Pool
+
+SPECS = {"domain": Domain, "network": Network, "pool": Pool}
+ALL = [(noun, path, fields) for noun in SPECS for path, fields in cases(noun)]
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case[0]}/{case[1].stem}")
+def test_new_object_is_the_golden_document(case, regenerate):
+    noun, path, fields = case
+    root = document(noun, path.stem, fields)
+    ET.indent(root)
+    text = ET.tostring(root, encoding="unicode") + "\n"
+    golden = path.with_suffix(".xml")
+    if regenerate:
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_every_document_has_its_case():
+    assert {p.stem for p in GOLDEN.rglob("*.xml")} == {p.stem for p in GOLDEN.rglob("*.yaml")}
+
+
+def used(value):
+    """Return every key that a case uses, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*map(used, value.values()))
+    return set().union(*map(used, value)) if isinstance(value, list) else set()
+
+
+NESTED = {
+    "domain": [Domain, Disk, Interface, Graphics, Serial],
+    "network": [Network, Dhcp, DhcpHost, DnsHost],
+    "pool": [Pool],
+}
+
+
+@pytest.mark.parametrize("noun", SPECS)
+def test_every_field_and_every_choice_is_used_by_a_case(noun):
+    texts = "\n".join(path.read_text() for path, _fields in cases(noun))
+    keys = set().union(*(used(fields) for _path, fields in cases(noun)))
+    for spec in NESTED[noun]:
+        assert set(spec.__struct_fields__) <= keys
+    for state in typing.get_args(typing.get_type_hints(SPECS[noun])["state"]):
+        assert state in ("absent", "running") or f"state: {state}" in texts

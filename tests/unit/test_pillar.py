@@ -1,0 +1,111 @@
+"""The pillar as a whole: the example is complete and valid, and every fault has its path."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from salt_kvm.spec import pillar
+from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
+from salt_kvm.spec.image import Image
+from salt_kvm.spec.network import Dhcp, DhcpHost, DnsHost, Network
+from salt_kvm.spec.pool import Pool
+
+EXAMPLE = (Path(__file__).parents[2] / "pillar.example").read_text()
+# A line with a single # is a setting that is switched off; ## is prose.
+SWITCHED_ON = re.sub(r"^( *)#(?!#)", r"\1", EXAMPLE, flags=re.MULTILINE)
+
+
+def test_example_is_valid():
+    assert pillar.problems(yaml.safe_load(EXAMPLE)["kvm"]) == []
+
+
+def test_example_is_valid_with_everything_switched_on():
+    section = yaml.safe_load(SWITCHED_ON)["kvm"]
+    assert section["connection"] == "qemu:///system"
+    assert pillar.problems(section) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pillar.Pillar, pillar.Host, Network, Dhcp, DhcpHost, DnsHost, Pool, Image,
+        Domain, Disk, Interface, Graphics, Serial,
+    ],
+    ids=lambda spec: spec.__name__,
+)  # fmt: skip
+def test_example_shows_every_key(spec):
+    code = re.sub(r"##.*", "", SWITCHED_ON)
+    for field in spec.__struct_fields__:
+        assert re.search(rf"\b{field}:", code), f"{spec.__name__}.{field}"
+
+
+def test_schema_names_every_section():
+    properties = pillar.schema()["$defs"]["Pillar"]["properties"]
+    assert set(properties) == set(pillar.Pillar.__struct_fields__)
+    assert msgspec.json.encode(pillar.schema())
+
+
+BAD = [
+    ({"imagse": {}}, ["kvm: unknown key 'imagse'; did you mean 'images'?"]),
+    ({"domains": []}, ["kvm:domains: Expected 'mapping', got 'list'"]),
+    (
+        {"domains": {"web1": {"memroy": "1GiB", "vcpus": "two"}}},
+        [
+            "kvm:domains:web1: unknown key 'memroy'; did you mean 'memory'?",
+            "kvm:domains:web1:vcpus: Expected 'int', got 'str', not 'two'",
+        ],
+    ),
+    ({"domains": {"a/b": {}}}, ["kvm:domains (a key): 'a/b' is no name"]),
+    ({"domains": {"w": {"memory": 2048}}}, ["kvm:domains:w: 2048 bytes of memory is less than"]),
+    ({"domains": {"w": {"memory": "2 parsecs"}}}, ["kvm:domains:w:memory: '2 parsecs' is no size"]),
+    ({"domains": {"w": {"state": "runing"}}}, ["kvm:domains:w:state: Invalid enum value 'runing'"]),
+    ({"domains": {"w": {"disks": [{"size": "1G"}]}}}, ["kvm:domains:w:disks[0]: "]),
+    (
+        {"domains": {"w": {"disks": [{"path": "/a"}, {"path": "/a"}]}}},
+        ["kvm:domains:w: two disks name the same path"],
+    ),
+    (
+        {"domains": {"w": {"interfaces": [{"network": "a", "bridge": "b"}]}}},
+        ["kvm:domains:w:interfaces[0]: an interface needs either 'network' or 'bridge'"],
+    ),
+    (
+        {"domains": {"w": {"graphics": [{"port": 80}]}}},
+        ["kvm:domains:w:graphics[0]:port: Expected 'int' >= 5900, not 80"],
+    ),
+    (
+        {"domains": {"w": {"graphics": [{"listen": "everywhere"}]}}},
+        ["kvm:domains:w:graphics[0]: 'everywhere' does not appear to be"],
+    ),
+    ({"images": {"opt/x.raw": {}}}, ["kvm:images (a key): 'opt/x.raw' is no absolute path"]),
+    ({"images": {"/x": {"size": "-1G"}}}, ["kvm:images:/x:size: '-1G' is no size"]),
+    ({"images": {"/x": {"format": "qcow3"}}}, ["kvm:images:/x:format: Invalid enum value 'qcow3'"]),
+    ({"networks": {"n": {"ip": "10.0.0.1"}}}, ["kvm:networks:n: '10.0.0.1' has no prefix"]),
+    (
+        {"networks": {"n": {"ip": "10.0.0.1/24", "dhcp": {"ranges": ["10.1.0.1-10.1.0.9"]}}}},
+        ["kvm:networks:n: the DHCP range 10.1.0.1-10.1.0.9 is not inside 10.0.0.0/24"],
+    ),
+    (
+        {"networks": {"n": {"ip": "10.0.0.1/24", "dhcp": {"ranges": ["10.0.0.9-10.0.0.1"]}}}},
+        ["kvm:networks:n:dhcp: '10.0.0.9-10.0.0.1' is no range"],
+    ),
+    ({"networks": {"n": {"dhcp": {}}}}, ["kvm:networks:n: 'dhcp' needs 'ip'"]),
+    ({"networks": {"n": {"bridge": "x" * 16}}}, ["kvm:networks:n:bridge: Expected 'str' matching"]),
+    ({"pools": {"p": {"path": "images"}}}, ["kvm:pools:p:path: 'images' is no absolute path"]),
+    ("kvm", ["kvm: Expected 'mapping', got 'str'"]),
+]
+
+
+@pytest.mark.parametrize(("section", "told"), BAD, ids=[str(bad[0])[:60] for bad in BAD])
+def test_every_fault_is_told_with_its_path(section, told):
+    problems = pillar.problems(section)
+    assert len(problems) == len(told)
+    for problem, start in zip(problems, told, strict=True):
+        assert problem.startswith(start)
+
+
+def test_a_long_value_is_cut_in_the_message():
+    (problem,) = pillar.problems({"domains": {"w": {"vcpus": "9" * 100_000}}})
+    assert len(problem) < 200

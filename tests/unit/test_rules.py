@@ -1,0 +1,155 @@
+"""The rules of the code base, held by reading it: who imports whom, what is documented."""
+
+import ast
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.image import Image
+from salt_kvm.spec.network import Network
+from salt_kvm.spec.pool import Pool
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "salt_kvm"
+# Which rooms of the library a room may look into; `errors`, `seen` and `spec` are vocabulary.
+ALLOWED = {
+    "errors": set(),
+    "seen": set(),
+    "picture": set(),
+    "loader": set(),
+    "bootstrap": {"errors", "backend"},
+    "spec": {"errors", "spec"},
+    "xml": {"errors", "seen", "spec", "xml"},
+    "plan": {"errors", "seen", "spec", "xml", "plan"},
+    "backend": {"errors", "seen", "spec", "plan", "backend"},
+    "nouns": {"errors", "seen", "spec", "xml", "plan", "backend"},
+    "converge": {"errors", "seen", "spec", "plan", "backend", "nouns", "xml"},
+    "actions": {
+        "errors", "seen", "spec", "xml", "plan", "backend", "converge", "picture", "loader",
+        "actions",
+    },
+    "face": {"errors", "backend"},
+    "grains": {"backend"},
+}  # fmt: skip
+IMPURE = {"os", "time", "subprocess", "socket", "shutil", "tempfile", "pathlib", "random", "io"}
+SPECS = {"domain": Domain, "network": Network, "pool": Pool, "image": Image}
+FILES = sorted(LIBRARY.rglob("*.py"))
+FACES = sorted([*(ROOT / "_modules").glob("*.py"), *(ROOT / "_states").glob("*.py")])
+
+
+def imports(path):
+    """Yield (module, is at the top level) for each import of a file."""
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module, id(node) in top
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", id(node) in top
+
+
+def room(path):
+    return path.relative_to(LIBRARY).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_library_looks_only_into_the_rooms_it_may(path):
+    own = room(path)
+    if own == "__init__":
+        return
+    for module, _top in imports(path):
+        head, _, rest = module.partition(".")
+        assert head != "salt", f"{path} imports salt"
+        if head == "libvirt":
+            assert path == LIBRARY / "backend" / "hypervisor.py"
+            assert not _top, "libvirt must be imported where it is first needed"
+        if head == "salt_kvm" and rest:
+            other = rest.split(".")[0]
+            assert other in ALLOWED[own] | {"__version__"}, f"{own} looks into {other}"
+        if own in ("plan", "spec", "xml"):
+            assert head not in IMPURE, f"{path} is pure and imports {head}"
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_faces_import_nothing_that_a_bare_host_lacks(path):
+    heads = {module.split(".")[0] for module, _top in imports(path)}
+    assert heads <= {"salt", "salt_kvm", "json", "sys", "os"}
+    assert not any(m.startswith("salt_kvm.spec") for m, _top in imports(path))
+
+
+def functions(path):
+    tree = ast.parse(path.read_text())
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+
+
+PUBLIC = [(path, node) for path in FACES for node in functions(path)]
+
+
+def named(case):
+    return f"{case[0].parent.name}/{case[0].stem}.{case[1].name}"
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=named)
+def test_public_function_has_an_example(case):
+    path, node = case
+    text = ast.get_docstring(node) or ""
+    if path.parent.name == "_modules":
+        called = node.name.rstrip("_")
+        assert "CLI Example:" in text
+        assert re.search(rf"^\s+salt(-call)? .*\b{path.stem}\.{called}\b", text, re.MULTILINE)
+    else:
+        assert ".. code-block:: yaml" in text
+        assert f"{path.stem}.{node.name}" in text
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=named)
+def test_every_argument_is_documented(case):
+    _path, node = case
+    text = ast.get_docstring(node) or ""
+    if "arguments as in" in " ".join(text.split()):
+        return
+    for argument in node.args.args:
+        assert re.search(rf":param (\w+ )?{argument.arg}:", text), argument.arg
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=named)
+def test_face_function_is_one_call(case):
+    _path, node = case
+    assert len([line for line in node.body if not isinstance(line, ast.Expr)]) <= 2
+
+
+@pytest.mark.parametrize("noun", SPECS)
+def test_state_signature_is_the_spec(noun):
+    fields = [field for field in SPECS[noun].__struct_fields__ if field != "state"]
+    for node in functions(ROOT / "_states" / f"kvm_{noun}.py"):
+        arguments = [argument.arg for argument in node.args.args]
+        assert arguments[0] == "name"
+        assert arguments[-1] == "connection"
+        if node.name == "absent":
+            assert set(arguments[1:-1]) <= set(fields)
+        else:
+            assert arguments[1:-1] == fields
+
+
+@pytest.mark.parametrize("noun", SPECS)
+def test_state_functions_are_the_states_of_the_spec(noun):
+    states = typing.get_type_hints(SPECS[noun])["state"]
+    names = {node.name for node in functions(ROOT / "_states" / f"kvm_{noun}.py")}
+    assert names == set(typing.get_args(states))
+
+
+def test_every_noun_has_its_file_on_each_floor():
+    for noun in SPECS:
+        for floor in ("spec", "plan", "actions"):
+            assert (LIBRARY / floor / f"{noun}.py").is_file()
+        assert (ROOT / "states" / "kvm" / f"{noun}.sls").is_file()
