@@ -103,15 +103,18 @@ def _apply(
         if not isinstance(error, KvmError):
             raise
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *left]))
-    seen = target.observe(fresh)
-    again = target.plan(seen)
-    if again:
-        failure = "applied, but not as declared afterwards: " + "; ".join(
-            f"{path}: {entry['new']!r} is wanted, {entry['old']!r} is there"
-            for path, entry in changes(again).items()
-        )
-        return Outcome(changes=declared, comment=failure, failure=failure)
     sentence = ", ".join(step.sentence(done=True) for step in steps)
+    try:
+        seen = target.observe(fresh)
+        again = "; ".join(
+            f"{path}: {entry['new']!r} is wanted, {entry['old']!r} is there"
+            for path, entry in changes(target.plan(seen)).items()
+        )
+    except KvmError as error:
+        again = str(error)
+    if again:
+        failure = f"{sentence}, but that is not as declared: {again}"
+        return Outcome(changes=declared, comment=failure, failure=failure)
     return Outcome(changes=declared, comment=_comment(sentence, target, seen))
 
 

@@ -35,11 +35,11 @@ BARE_METAL_CURE = (
     "emulation (virt_type: qemu)."
 )
 MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
-ENTRY_CURES = {
+CGROUP_CURES = {
     1: "Mount the cgroup controller {0}: mount -t cgroup -o {0} cgroup /sys/fs/cgroup/{0}, and see "
     "that the kernel's command line does not hold cgroup_disable={0}.",
-    2: "Take cgroup_disable={0} off the kernel's command line and see that the kernel is built "
-    "with the controller {0}.",
+    2: "See that the kernel has the controller {0}, that its command line does not hold "
+    "cgroup_disable={0}, and that no cgroup v1 hierarchy holds it (cgroup_no_v1=all).",
     None: "Mount cgroups, as systemd does, so that libvirt can limit guests by {0}.",
 }
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "blkio")
@@ -117,7 +117,7 @@ def _controller(name: str) -> tuple[str, str]:
     known = f"cgroup v{version}" if version else "no cgroups"
     if name in found["controllers"]:
         return known, ""
-    return f"{known} without {name}", ENTRY_CURES[version].format(name)
+    return f"{known} without {name}", CGROUP_CURES[version].format(name)
 
 
 def _iommu() -> tuple[str, str]:

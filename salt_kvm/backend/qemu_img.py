@@ -7,10 +7,13 @@ from typing import Any
 
 from salt_kvm.backend.command import run
 
+# A vpc image is rounded to whole cylinders unless it is told to keep its size.
+EXACT = {"vpc": ["-o", "force_size=on"]}
+
 
 def create(path: str, format: str, size: int) -> None:
     """Make a new image of ``size`` bytes at ``path``, which must not exist."""
-    run(["qemu-img", "create", "-q", "-f", format, path, str(int(size))])
+    run(["qemu-img", "create", "-q", "-f", format, *EXACT.get(format, []), path, str(int(size))])
 
 
 def info(path: str, format: str) -> dict[str, Any]:

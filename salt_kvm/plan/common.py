@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from salt_kvm.plan.steps import Define, Need, SetAutostart, Start, Step, Stop, Undefine, change
@@ -25,7 +25,7 @@ def definition(
     needs: tuple[Need, ...] = (),
 ) -> Iterator[Step]:
     """Yield the step that writes the definition, where it is not as declared."""
-    changes = {difference.path: difference.change() for difference in merged.differences}
+    changes = told(merged.differences)
     if seen is None:
         changes = {"definition": change(None, summary(intent.xml))}
     elif not seen.persistent:
@@ -33,6 +33,15 @@ def definition(
     if changes:
         xml = ET.tostring(merged.xml, encoding="unicode")
         yield Define(kind=kind, name=name, xml=xml, changes=changes, needs=needs)
+
+
+def told(differences: Iterable[Difference]) -> dict[str, dict[str, object]]:
+    """Return differences as ``changes``; one that leaves and one that comes are one entry."""
+    changes: dict[str, dict[str, object]] = {}
+    for difference in differences:
+        entry = changes.setdefault(difference.path, change(None, None))
+        entry.update({k: v for k, v in difference.change().items() if v is not None})
+    return changes
 
 
 def autostart(kind: str, name: str, seen: Observed | None, want: bool | None) -> Iterator[Step]:

@@ -109,7 +109,7 @@ def _live(name: str, live: str, intent: Intent) -> Iterator[Step]:
     drives = [d for d in merged.xml.iterfind("devices/disk") if d.get("device") == "cdrom"]
     if merged.differences and not merged.added and len(drives) == 1:
         (drive,) = drives
-        changes = {f"live/{d.path}": d.change() for d in merged.differences}
+        changes = {f"live/{path}": entry for path, entry in common.told(merged.differences).items()}
         text = ET.tostring(drive, encoding="unicode")
         yield UpdateDevice(
             kind="domain", name=name, xml=text, device="the CD medium", changes=changes

@@ -134,15 +134,24 @@ def pair(
 
 def label(element: ET.Element) -> str:
     """A short name of an element in a change's path: ``disk[/opt/a.raw]``."""
-    for key in (
-        any_drive,
-        source,
-        at("mac", "address"),
-        at("target", "dev"),
-        at(".", "name"),
-        at(".", "start"),
-    ):
+    for key in LABELS:
         value = key(element)
         if value is not None:
-            return f"{element.tag}[{value if isinstance(value, str) else value[0][1]}]"  # type: ignore[index]
+            return f"{element.tag}[{_text(value)}]"
     return element.tag
+
+
+LABELS: Sequence[Key] = (
+    any_drive,
+    source,
+    at("mac", "address"),
+    at("target", "dev"),
+    at(".", "name"),
+    both(at(".", "start"), at(".", "end")),
+)
+
+
+def _text(value: Hashable) -> str:
+    """The values of a key, without the names of the attributes that :func:`source` adds."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return "-".join(str(part[1]) if isinstance(part, tuple) else str(part) for part in parts)

@@ -92,7 +92,7 @@ def test_a_good_host_passes_every_check(monkeypatch: pytest.MonkeyPatch, tmp_pat
             (f"cgroup_{name}", without(name, 1), "warn", f"mount -t cgroup -o {name} ")
             for name in ALL
         ),
-        ("cgroup_cpu", without("cpu", 2), "warn", "cgroup_disable=cpu off"),
+        ("cgroup_cpu", without("cpu", 2), "warn", "hold cgroup_disable=cpu,"),
         ("cgroup_cpu", {"cgroup": {"version": None, "controllers": []}}, "warn", "Mount cgroups"),
         ("iommu", {"iommu": {"active": False, "kernel_arguments": []}}, "warn", "intel_iommu=on"),
         (

@@ -245,7 +245,7 @@ def test_changes_of_a_network():
     assert network_paths(ip="192.168.122.1/25") == {"ip/@prefix": ("24", "25")}
     assert network_paths(forward="isolated")["forward"][1] is None
     assert network_paths(ip="192.168.122.1/24", dhcp={"ranges": []}) == {
-        "ip/dhcp/range[192.168.122.2]": (
+        "ip/dhcp/range[192.168.122.2-192.168.122.254]": (
             {"@start": "192.168.122.2", "@end": "192.168.122.254"},
             None,
         )

@@ -1,0 +1,125 @@
+"""States through Salt's loader against the real libvirtd of this machine."""
+
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import salt.config
+import salt.loader
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "sktf-"
+BRIDGE = "virbrsktf"
+SUBNET = "192.168.187"
+
+
+def virsh(*arguments):
+    """Run virsh, the second witness beside the code under test."""
+    command = ["virsh", "--connect", "qemu:///system", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.fixture(scope="session")
+def opts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("minion")
+    config = root / "minion"
+    config.write_text(
+        f"id: functional\nfile_client: local\nroot_dir: {root}\nfile_roots: {{base: [{ROOT}/states]}}\n"
+    )
+    made = salt.config.minion_config(str(config))
+    made["grains"] = {}
+    return made
+
+
+@pytest.fixture(scope="session")
+def modules(opts, libvirtd):
+    return salt.loader.minion_mods(opts, context={})
+
+
+class Run(SimpleNamespace):
+    """One run of states: as in Salt, its states share a context and a connection."""
+
+    def __call__(self, function, **arguments):
+        return self.states[function](**arguments)
+
+
+@pytest.fixture
+def run(opts, modules):
+    """Return the maker of runs: ``run(test=True)("kvm_domain.running", name=...)``."""
+
+    def make(*, test=False):
+        context = {}
+        states = salt.loader.states({**opts, "test": test}, modules, {}, None, context=context)
+        return Run(states=states, context=context)
+
+    return make
+
+
+@pytest.fixture
+def converge(run):
+    """Run a state dry, for real and again; check what every state owes; return the real run."""
+
+    def go(function, **arguments):
+        before = photograph()
+        dry = run(test=True)(function, **arguments)
+        assert photograph() == before, "the dry run left traces"
+        real = run()(function, **arguments)
+        assert real["result"] is True, real["comment"]
+        assert dry["changes"] == real["changes"]
+        assert dry["result"] is (None if real["changes"] else True)
+        for test in (False, True):
+            again = run(test=test)(function, **arguments)
+            assert (again["result"], again["changes"]) == (True, {}), again
+        return real
+
+    return go
+
+
+def photograph():
+    """Everything a dry run could have touched: definitions, autostart links, libvirt's files."""
+    seen = {}
+    for kind in ("", "net-", "pool-"):
+        listed = virsh(f"{kind}list", "--all", "--name").split()
+        seen[kind] = {name: virsh(f"{kind}dumpxml", name) for name in listed}
+        seen[f"{kind}state"] = virsh(f"{kind}list", "--all")
+    for top in ("/etc/libvirt", "/var/lib/libvirt/images", "/var/lib/libvirt/qemu/nvram"):
+        for path in sorted(Path(top).rglob("*")):
+            found = path.lstat()
+            seen[str(path)] = (found.st_mode, found.st_size, found.st_mtime_ns)
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def leave_nothing_behind(libvirtd):
+    yield
+    for kind, stop in (("", "destroy"), ("net-", "net-destroy"), ("pool-", "pool-destroy")):
+        for name in virsh(f"{kind}list", "--all", "--name").split():
+            if name.startswith(PREFIX):
+                virsh(stop, name)
+                virsh(f"{kind}undefine", name, *(["--nvram"] if not kind else []))
+
+
+@pytest.fixture
+def network(run):
+    """An active network for guests."""
+    name = f"{PREFIX}net"
+    made = run()("kvm_network.running", name=name, **nat())
+    assert made["result"] is True, made["comment"]
+    return name
+
+
+def nat(**more):
+    """Return the fields of a NAT network that collides with no other."""
+    dhcp = {"ranges": [f"{SUBNET}.2-{SUBNET}.254"]}
+    return {"forward": "nat", "bridge": BRIDGE, "ip": f"{SUBNET}.1/24", "dhcp": dhcp, **more}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A directory that QEMU, which is not root, can reach."""
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o055)
+    return tmp_path
