@@ -1,0 +1,163 @@
+"""What tests of every kind share: a libvirtd that answers, and a guest that boots in seconds."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+URI = "qemu:///system"
+GUEST = ROOT / ".cache" / "guest"
+DAEMONS = ("virtlogd", "libvirtd")
+
+# Ticks and answers on the serial port; a line that is sent there runs as a command.
+INIT = """#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+for module in /modules/*.ko; do insmod $module; done
+echo "salt-kvm guest up"
+cat /proc/cmdline
+button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
+button=${button%/device/name}
+(dd if=/dev/input/${button##*/} of=/dev/null bs=24 count=1 2>/dev/null
+ echo "salt-kvm guest: power button"; poweroff -f) &
+(while sleep 1; do n=$((n + 1)); echo "tick $n"; done) &
+while read -r line; do sh -c "$line"; done
+sleep 100000
+"""
+
+
+class Guest(NamedTuple):
+    """What a domain boots directly; the serial port is its console.
+
+    It prints ``salt-kvm guest up`` and its kernel's command line, then ``tick N`` each second; it
+    runs what it is sent, and powers off when the power button is pressed.
+    """
+
+    kernel: str
+    initramfs: str
+    arguments: str = "console=ttyS0 quiet"
+
+
+def answers():
+    """True when libvirtd answers."""
+    command = ["virsh", "--quiet", "--connect", URI, "version", "--daemon"]
+    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def libvirtd(tmp_path_factory):
+    """A libvirtd at ``qemu:///system``: the one that is there, or one for these tests only."""
+    if shutil.which("virsh") is None:
+        pytest.skip("no libvirt on this machine; tools/test installs it")
+    if answers():
+        yield URI
+        return
+    if os.getuid() != 0:
+        pytest.skip("libvirtd doesn't answer and only root can start it")
+    bridges = _bridges()
+    log = tmp_path_factory.mktemp("libvirtd") / "log"
+    started = []
+    try:
+        for name in DAEMONS:
+            if not _running(name):
+                with log.open("ab") as output:
+                    started.append(subprocess.Popen([name], stdout=output, stderr=output))
+        _wait(log)
+        yield URI
+        _stop_networks(bridges)
+    finally:
+        for daemon in reversed(started):
+            daemon.terminate()
+            daemon.wait(30)
+        if started:
+            _remove_chains()
+
+
+def _running(name):
+    try:
+        pid = Path(f"/run/{name}.pid").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+    except OSError:
+        return False
+
+
+def _wait(log):
+    deadline = time.monotonic() + 30
+    while not answers():
+        assert time.monotonic() < deadline, f"libvirtd does not answer: {log.read_text()}"
+        time.sleep(0.2)
+
+
+def _bridges():
+    return {path.parent.name for path in Path("/sys/class/net").glob("*/bridge")}
+
+
+def _virsh(*arguments):
+    command = ["virsh", "--quiet", "--connect", URI, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
+def _stop_networks(before):
+    """Stop the networks that came up with the daemon; they outlive it, and dnsmasq with them."""
+    for network in _virsh("net-list", "--name"):
+        if not before & set(_virsh("net-info", network)):
+            _virsh("net-destroy", network)
+
+
+def _remove_chains():
+    """Remove the packet filter chains that libvirtd leaves."""
+    for program in ("iptables", "ip6tables"):
+        for table in ("filter", "nat", "mangle"):
+            rules = subprocess.run(
+                [program, "-t", table, "-S"], capture_output=True, text=True, check=False
+            ).stdout.splitlines()
+            jumps = [rule.split()[1:] for rule in rules if " -j LIBVIRT_" in rule]
+            chains = [rule.split()[1] for rule in rules if rule.startswith("-N LIBVIRT_")]
+            commands = [["-D", *jump] for jump in jumps]
+            commands += [[flag, chain] for flag in ("-F", "-X") for chain in chains]
+            for command in commands:
+                subprocess.run([program, "-t", table, *command], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def guest_kernel():
+    """A kernel and an initramfs where QEMU, which is not root, can read them."""
+    if not (GUEST / "vmlinuz").is_file():
+        pytest.skip(f"no kernel in {GUEST}; tools/test fetches it")
+    with tempfile.TemporaryDirectory(prefix="salt-kvm-guest-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copy(GUEST / "vmlinuz", folder / "vmlinuz")
+        (folder / "initramfs").write_bytes(_initramfs(folder / "root"))
+        yield Guest(str(folder / "vmlinuz"), str(folder / "initramfs"))
+
+
+def _initramfs(root):
+    (root / "bin").mkdir(parents=True)
+    (root / "modules").mkdir()
+    shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
+    for name in ("button", "evdev"):
+        for module in (GUEST / "modules").rglob(f"{name}.ko"):
+            shutil.copy(module, root / "modules")
+    (root / "init").write_text(INIT)
+    (root / "init").chmod(0o755)
+    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    archive = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc"],
+        cwd=root,
+        input=files.encode(),
+        capture_output=True,
+        check=True,
+    )
+    return gzip.compress(archive.stdout, 1)
