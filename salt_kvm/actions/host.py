@@ -83,12 +83,18 @@ def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str
         required = any(_wants_kvm(domain) for domain in _domains(plain(pillar)))
     faults = (row for row in checks.run() if row["name"] in ("cpu", "dev_kvm"))
     faulty = [row for row in faults if row["result"] == "fail"]
-    return [f"{row['seen']}: {row['cure']}" for row in faulty[:1]] if required else []
+    if not (required and faulty):
+        return []
+    return [f"this host can't run KVM guests ({_seen(faulty[0])}). {faulty[0]['cure']}"]
 
 
 def plain(section: Any) -> Any:
     """Return a pillar section as plain data: Salt's masked containers star their scalars."""
     return json.loads(json.dumps(section, default=str))
+
+
+def _seen(row: Mapping[str, Any]) -> str:
+    return f"check {row['name']}: {row['seen']}"
 
 
 def _libvirt(world: World) -> dict[str, Any]:

@@ -25,6 +25,8 @@ def describe(requirements: Iterable[str]) -> dict[str, Any]:
     """
     # A package that an earlier state of the same run installed is seen only with fresh caches.
     importlib.invalidate_caches()
+    # Before Python 3.12 the line above leaves out metadata; an instance serves all versions.
+    importlib.metadata.MetadataPathFinder().invalidate_caches()
     wanted = [str(requirement) for requirement in requirements]
     missing = [requirement for requirement in wanted if not _satisfied(requirement)]
     return {

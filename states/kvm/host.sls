@@ -1,6 +1,7 @@
 {%- from "kvm/map.jinja" import kvm with context %}
 {%- set host = kvm.host %}
 {%- set daemons = host.daemon_sets[host.daemons] %}
+{%- set own = host.packages + host.emulators.get(grains.cpuarch, []) %}
 
 include:
   - kvm.valid
@@ -13,7 +14,7 @@ kvm-host-virtualisation:
 
 kvm-host-packages:
   pkg.installed:
-    - pkgs: {{ (host.packages + host.emulators.get(grains.cpuarch, []) + host.extra_packages) | json }}
+    - pkgs: {{ (salt["pillar.get"]("kvm:host:packages", own) + host.extra_packages) | json }}
     - skip_suggestions: true
 {%- for option, value in host.package_options.items() %}
     - {{ option }}: {{ value | json }}

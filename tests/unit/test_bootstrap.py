@@ -56,10 +56,13 @@ def test_a_dry_run_predicts_what_the_real_one_changes(
 
     def install(pkgs: list[str]) -> dict[str, Any]:
         assert not test
+        before = tmp_path.stat().st_mtime_ns
         for name in pkgs:
             info = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
             info.mkdir()
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        # As on a file system with a coarse clock: Python's own cache notices nothing.
+        os.utime(tmp_path, ns=(before, before))
         return {"retcode": 0}
 
     ret = bootstrap.libraries(salt(install, test=test), Refused, "libraries", ["pytest", ABSENT])
