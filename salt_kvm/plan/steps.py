@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from salt_kvm.spec.types import Mode, Size
+if TYPE_CHECKING:
+    # The host's checks must run before msgspec is there.
+    from salt_kvm.spec.types import Mode, Size
 
 Changes = Mapping[str, Mapping[str, object]]
 

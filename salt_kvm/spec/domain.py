@@ -50,6 +50,9 @@ class Graphics(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.listen is not None:
             ipaddress.ip_address(self.listen)
+        # The VNC protocol's own limit.
+        if self.type == "vnc" and self.password is not None and len(self.password) > 8:
+            raise ValueError("a VNC password has 8 characters at most; shorten it")
 
 
 class Serial(Spec, frozen=True, kw_only=True):

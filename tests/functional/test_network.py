@@ -71,13 +71,13 @@ def test_what_waits_is_told_until_it_is_gone(run, network):
 def test_drift_in_a_declared_field_is_mended_and_another_is_left_alone(converge, network, tmp_path):
     text = virsh("net-dumpxml", "--inactive", network)
     drifted = tmp_path / "net.xml"
-    text = text.replace("192.168.187.254", "192.168.187.99").replace("delay='0'", "delay='3'")
+    text = text.replace(f"{SUBNET}.254", f"{SUBNET}.99").replace("delay='0'", "delay='3'")
     drifted.write_text(text)
     virsh("net-define", str(drifted))
     changes = converge("kvm_network.running", name=network, **nat())["changes"]
     assert len(changes) == 2
     assert "delay='3'" in virsh("net-dumpxml", "--inactive", network)
-    assert "192.168.187.254" in virsh("net-dumpxml", "--inactive", network)
+    assert f"{SUBNET}.254" in virsh("net-dumpxml", "--inactive", network)
 
 
 def test_a_transient_network_becomes_persistent(converge, tmp_path):

@@ -79,6 +79,10 @@ BAD = [
         {"domains": {"w": {"graphics": [{"listen": "everywhere"}]}}},
         ["kvm:domains:w:graphics[0]: 'everywhere' does not appear to be"],
     ),
+    (
+        {"domains": {"w": {"graphics": [{"password": "ninechars"}]}}},
+        ["kvm:domains:w:graphics[0]: a VNC password has 8 characters at most"],
+    ),
     ({"images": {"opt/x.raw": {}}}, ["kvm:images (a key): 'opt/x.raw' is no absolute path"]),
     ({"images": {"/x": {"size": "-1G"}}}, ["kvm:images:/x:size: '-1G' is no size"]),
     ({"images": {"/x": {"format": "qcow3"}}}, ["kvm:images:/x:format: Invalid enum value 'qcow3'"]),
