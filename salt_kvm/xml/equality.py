@@ -65,8 +65,13 @@ EQUAL: dict[tuple[str, str], Same] = {
 }
 
 
+# What an attribute that libvirt left out stands for.
+OMITTED: dict[tuple[str, str], str] = {("graphics", "port"): "-1"}
+
+
 def same(tag: str, attribute: str, seen: str | None, want: str) -> bool:
     """Tell whether a value that is there is the value that is wanted."""
+    seen = OMITTED.get((tag, attribute)) if seen is None else seen
     if seen is None or seen == want:
         return seen == want
     row = EQUAL.get((tag, attribute))

@@ -1,0 +1,55 @@
+"""The golden documents, shown to libvirt: its schema takes them, its version is no drift."""
+
+import subprocess
+from xml.etree import ElementTree as ET
+
+import pytest
+from unit.golden_cases import FACTS, cases, document
+
+from salt_kvm import converge
+from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.plan.domain import DomainSeen
+from salt_kvm.plan.pool import PoolSeen
+from salt_kvm.seen import FileSeen
+
+from .conftest import BRIDGE, PREFIX
+
+SCHEMAS = {"domain": "domain", "network": "network", "pool": "storagepool"}
+ALL = [(noun, path, fields) for noun in SCHEMAS for path, fields in cases(noun)]
+IDS = [f"{noun}/{path.stem}" for noun, path, _fields in ALL]
+
+
+@pytest.mark.parametrize(("noun", "path", "fields"), ALL, ids=IDS)
+def test_schema_takes_it(noun, path, fields):
+    command = ["virt-xml-validate", str(path.with_suffix(".xml")), SCHEMAS[noun]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def seen_as(noun, observed, fields):
+    """Return what the noun's planner wants to see, with all files there."""
+    if noun == "domain":
+        images = {
+            disk["path"]: FileSeen(
+                disk["path"], "file", "root", "root", 0o600, "qcow2", 5 * 1024**3
+            )
+            for disk in fields.get("disks") or []
+            if "size" in disk
+        }
+        return DomainSeen(observed, images, FACTS)
+    if noun == "pool":
+        return PoolSeen(observed, FileSeen("/", "directory", "root", "root", 0o755))
+    return observed
+
+
+@pytest.mark.parametrize(("noun", "path", "fields"), ALL, ids=IDS)
+def test_what_libvirt_makes_of_it_is_no_drift(libvirtd, noun, path, fields):
+    name = f"{PREFIX}{path.stem}"
+    if noun == "network" and fields.get("forward") != "bridge":
+        fields = {**fields, "bridge": BRIDGE}
+    hypervisor = Hypervisor(libvirtd)
+    text = ET.tostring(document(noun, name, fields), encoding="unicode")
+    hypervisor.define(noun, text)
+    target = converge.aim(noun, name, {**fields, "autostart": False, "state": "present"})
+    steps = target.plan(seen_as(noun, hypervisor.read(noun, name), fields))
+    assert converge.changes(steps) == {}
