@@ -11,13 +11,12 @@ from typing import Any
 
 from salt_kvm.backend import daemons, python
 from salt_kvm.errors import KvmError
-
-Return = dict[str, Any]
+from salt_kvm.face import Verdict, verdict
 
 
 def libraries(
     salt: dict[str, Any], failure: type[Exception], name: str, packages: Sequence[str] | None
-) -> Return:
+) -> Verdict:
     """Install what is missing of ``packages`` and return Salt's state dictionary.
 
     :param salt: the ``globals()`` of the loader file
@@ -30,35 +29,31 @@ def libraries(
     missing, target = before["missing"], before["executable"]
     changes = {item: {"old": None, "new": "installed"} for item in missing}
     if not missing:
-        return _return(name, True, {}, f"{target} has {', '.join(wanted)}.")
+        return verdict(name, True, f"{target} has {', '.join(wanted)}.")
     if salt["__opts__"].get("test"):
         comment = f"{', '.join(missing)} would be installed into {target}."
-        return _return(name, None, changes, comment)
+        return verdict(name, None, comment, changes)
     said = _install(salt, failure, missing)
     lacking = python.describe(wanted)["missing"]
     changes = {key: change for key, change in changes.items() if key not in lacking}
     if lacking:
         comment = f"pip could not install {', '.join(lacking)} into {target}: {said}"
-        return _return(name, False, changes, comment)
-    return _return(name, True, changes, f"{', '.join(missing)} installed into {target}.")
+        return verdict(name, False, comment, changes)
+    return verdict(name, True, f"{', '.join(missing)} installed into {target}.", changes)
 
 
-def daemon(salt: dict[str, Any], name: str) -> Return:
+def daemon(salt: dict[str, Any], name: str) -> Verdict:
     """Start a daemon by hand where it does not run, and return Salt's state dictionary."""
     if daemons.running(name):
-        return _return(name, True, {}, f"{name} runs.")
+        return verdict(name, True, f"{name} runs.")
     changes = {name: {"old": "stopped", "new": "running"}}
     if salt["__opts__"].get("test"):
-        return _return(name, None, changes, f"{name} would be started.")
+        return verdict(name, None, f"{name} would be started.", changes)
     try:
         daemons.start(name)
     except KvmError as error:
-        return _return(name, False, {}, str(error))
-    return _return(name, True, changes, f"{name} was started.")
-
-
-def _return(name: str, result: bool | None, changes: dict[str, Any], comment: str) -> Return:
-    return {"name": name, "result": result, "changes": changes, "comment": comment}
+        return verdict(name, False, str(error))
+    return verdict(name, True, f"{name} was started.", changes)
 
 
 def _install(salt: dict[str, Any], failure: type[Exception], missing: list[str]) -> str:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "qemu:///system"
 Salt = dict[str, Any]
+Verdict = dict[str, Any]
 
 
-def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> dict[str, Any]:
+def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> Verdict:
     """Converge one object and return Salt's state dictionary.
 
     :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
@@ -34,28 +35,33 @@ def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> dict
     name = str(fields.pop("name"))
     uri = fields.pop("connection", None)
     test = bool(salt["__opts__"].get("test"))
-    ret: dict[str, Any] = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         converge = _engine("converge")
         world = _world(salt, uri)
         outcome = converge.run(world, noun, name, {**fields, "state": target}, test=test)
     except KvmError as error:
-        return {**ret, **_failure(error, salt, test=test)}
+        return _failed(name, error, salt, test=test)
     result = outcome.failure is None and (None if test and outcome.changes else True)
-    return {**ret, "result": result, "changes": outcome.changes, "comment": outcome.comment}
+    return verdict(name, result, outcome.comment, outcome.changes)
 
 
-def check(noun: str, function: str, salt: Salt, name: str, **arguments: Any) -> dict[str, Any]:
+def check(noun: str, function: str, salt: Salt, name: str, **arguments: Any) -> Verdict:
     """Return Salt's state dictionary for a fact of the host that no step can change.
 
     The action ``function`` of ``noun`` returns a list of sentences, one for each fault.
     """
-    ret: dict[str, Any] = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         faults = getattr(_engine(f"actions.{noun}"), function)(_world(salt, None), **arguments)
     except KvmError as error:
-        return {**ret, **_failure(error, salt, test=bool(salt["__opts__"].get("test")))}
-    return {**ret, "result": not faults, "comment": "\n".join(faults) or "As declared."}
+        return _failed(name, error, salt, test=bool(salt["__opts__"].get("test")))
+    return verdict(name, not faults, "\n".join(faults) or "As declared.")
+
+
+def verdict(
+    name: str, result: bool | None, comment: str, changes: dict[str, Any] | None = None
+) -> Verdict:
+    """Return Salt's state dictionary."""
+    return {"name": name, "result": result, "changes": changes or {}, "comment": comment}
 
 
 def command(noun: str, failure: type[Exception]) -> Callable[..., Any]:
@@ -106,14 +112,14 @@ def _declared_uri(salt: Salt) -> str | None:
     return section.get("connection") if isinstance(section, dict) else None
 
 
-def _failure(error: KvmError, salt: Salt, *, test: bool) -> dict[str, Any]:
+def _failed(name: str, error: KvmError, salt: Salt, *, test: bool) -> Verdict:
     """A dry run can't foretell what it can't see yet; that is no failure."""
     unseen = isinstance(error, DependencyError) or (
         isinstance(error, ConnectError) and _something_is_due(salt)
     )
     if test and unseen:
-        return {"result": None, "comment": f"can't be observed yet: {error}"}
-    return {"result": False, "comment": str(error)}
+        return verdict(name, None, f"can't be observed yet: {error}")
+    return verdict(name, False, str(error))
 
 
 def _something_is_due(salt: Salt) -> bool:

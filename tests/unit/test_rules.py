@@ -20,7 +20,7 @@ ALLOWED = {
     "seen": set(),
     "picture": set(),
     "loader": set(),
-    "bootstrap": {"errors", "backend"},
+    "bootstrap": {"errors", "backend", "face"},
     "spec": {"errors", "spec"},
     "xml": {"errors", "seen", "spec", "xml"},
     "plan": {"errors", "seen", "spec", "xml", "plan"},
