@@ -1,0 +1,209 @@
+"""Measure every case in one run, interleaved, and print the figures; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cases
+import fixture
+import process
+from cases import Case
+from process import Counts, Sample
+
+SIZES = (10, 100, 300)
+PATIENCE = 30.0
+TARGET = 1.5
+FLOORS = ("nop", "read")
+
+
+@dataclass
+class Figures:
+    """All that was measured; samples and counts by the key of a case and the number of domains."""
+
+    samples: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)
+    counts: dict[tuple[str, int], Counts] = field(default_factory=dict)
+    loading: list[dict[str, float]] = field(default_factory=list)
+
+    def wall(self, key: str, size: int) -> float:
+        return median(sample.wall for sample in self.samples[key, size])
+
+    def cpu(self, key: str, size: int) -> float:
+        return median(sample.cpu for sample in self.samples[key, size])
+
+    def has(self, key: str, size: int) -> bool:
+        return (key, size) in self.samples
+
+
+def main() -> None:
+    arguments = parse()
+    sizes = SIZES[:1] if arguments.quick else SIZES
+    if not arguments.no_peer:
+        cases.make_peer()
+    with fixture.host() as host, tempfile.TemporaryDirectory() as work:
+        rows = cases.cases(Path(work), host.disk)
+        rows = [row for row in rows if row.key != "peer" or not arguments.no_peer]
+        figures = measure(host, rows, sizes, 1 if arguments.quick else arguments.rounds)
+        loaded = [
+            sys.executable,
+            str(cases.HERE / "load_modules.py"),
+            f"{work}/domain-{sizes[0]}/minion",
+        ]
+        rounds = 1 if arguments.quick else max(arguments.rounds, 5)
+        figures.loading = [json.loads(process.run(loaded).output) for _ in range(rounds)]
+    for line in report(figures, rows, sizes):
+        print(line)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="converged", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each case (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round, 10 domains")
+    parser.add_argument("--no-peer", action="store_true", help="leave saltext-virt out")
+    return parser.parse_args()
+
+
+def measure(host: fixture.Host, rows: Sequence[Case], sizes: Sequence[int], rounds: int) -> Figures:
+    """Make the domains with salt-kvm, find out which cases leave them alone, then take turns."""
+    figures = Figures()
+    host.prepare(sizes[-1])
+    process.run(next(row for row in rows if row.key == "domain").command(sizes[-1]))
+    host.remember()
+    turns = list(usable(host, rows, sizes, figures))
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
+        for size in sizes:
+            host.resize(size)
+            due = [row for row, to in turns if to == size]
+            first = number % len(due)
+            for row in due[first:] + due[:first]:
+                sample = process.run(row.command(size))
+                check(row, sample, size)
+                figures.samples.setdefault((row.key, size), []).append(sample)
+    return figures
+
+
+def usable(
+    host: fixture.Host, rows: Sequence[Case], sizes: Sequence[int], figures: Figures
+) -> Iterator[tuple[Case, int]]:
+    """Yield the cases that change nothing and end in time; count their calls on the way."""
+    for size in sizes:
+        host.resize(size)
+        for row in rows:
+            if row.key == "kvm" and (why := would_change(row, size)) is not None:
+                say(f"left out: {row.label} with {size}: {why}")
+                continue
+            first = process.run(row.command(size))
+            check(row, first, size)
+            if first.wall > PATIENCE:
+                say(f"left out: {row.label} with {size} domains takes {first.wall:.0f} s")
+                continue
+            figures.counts[row.key, size] = process.count(row.command(size))
+            yield row, size
+
+
+def would_change(row: Case, size: int) -> str | None:
+    """Say what the whole state would change on this host: that is nothing for a benchmark."""
+    try:
+        return cases.fault(process.run([*row.command(size), "test=True"]).output, size)
+    except SystemExit as error:
+        return str(error)
+
+
+def check(row: Case, sample: Sample, size: int) -> None:
+    why = cases.fault(sample.output, size) if row.salt else None
+    if why is not None:
+        raise SystemExit(f"{row.label} with {size} domains: {why}")
+
+
+def report(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of the tables, as Markdown."""
+    head = ["", "N", "wall s", "CPU s", "connections", "calls", "round trips", "more programs"]
+    yield from table(
+        head,
+        [
+            [row.label, str(size), *measured(figures, row.key, size)]
+            for row in rows
+            for size in sizes
+            if figures.has(row.key, size)
+        ],
+    )
+    yield ""
+    if len(sizes) > 1:
+        small, large = sizes[-2:]
+        head = ["each further domain", "wall ms", "CPU ms", "calls", "round trips"]
+        both = [row for row in rows if all(figures.has(row.key, n) for n in (small, large))]
+        yield from table(
+            head, [[row.label, *slopes(figures, row.key, small, large)] for row in both]
+        )
+        yield ""
+    yield from table(
+        ["over the two floors", "N", "wall", "CPU"], list(ratios(figures, rows, sizes))
+    )
+    yield ""
+    modules, grain = (median(row[key] for row in figures.loading) for key in ("modules", "grain"))
+    yield f"Loading the execution modules: {modules:.0f} ms; the grain: {grain:.0f} ms."
+
+
+def measured(figures: Figures, key: str, size: int) -> list[str]:
+    counts = figures.counts[key, size]
+    more = counts.programs - figures.counts["nop", size].programs
+    programs = ", ".join(f"{n} {name}" for name, n in sorted(more.items()))
+    return [
+        f"{figures.wall(key, size):.2f}",
+        f"{figures.cpu(key, size):.2f}",
+        str(counts.connections),
+        str(counts.calls.total()),
+        str(counts.round_trips),
+        programs or "none",
+    ]
+
+
+def slopes(figures: Figures, key: str, small: int, large: int) -> list[str]:
+    def slope(low: float, high: float) -> float:
+        return (high - low) / (large - small)
+
+    few, many = figures.counts[key, small], figures.counts[key, large]
+    return [
+        f"{1000 * slope(figures.wall(key, small), figures.wall(key, large)):.2f}",
+        f"{1000 * slope(figures.cpu(key, small), figures.cpu(key, large)):.2f}",
+        f"{slope(few.calls.total(), many.calls.total()):.1f}",
+        f"{slope(few.round_trips, many.round_trips):.1f}",
+    ]
+
+
+def ratios(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iterator[list[str]]:
+    """Yield each case's time over that of Salt alone and of the raw read together."""
+    for row in rows:
+        for size in sizes:
+            if row.key in FLOORS or not figures.has(row.key, size):
+                continue
+            wall = figures.wall(row.key, size) / sum(figures.wall(f, size) for f in FLOORS)
+            cpu = figures.cpu(row.key, size) / sum(figures.cpu(f, size) for f in FLOORS)
+            yield [row.label, str(size), f"{wall:.2f}", f"{cpu:.2f}"]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a Markdown table with its columns aligned."""
+    lines: list[Any] = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for number, line in enumerate(lines):
+        cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        yield f"| {' | '.join(cells)} |"
+        if number == 0:
+            yield f"|{'|'.join('-' * (width + 2) for width in widths)}|"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
