@@ -16,6 +16,9 @@ import yaml
 BEGIN = re.compile(r"INFO Executing state (\S+) for \[(.*)\]$")
 END = re.compile(r"INFO Completed state \[.*\(duration_in_ms=([\d.]+)\)$")
 CHANGED = ("Made the following changes:", "File changed:", "{")
+NOISE = ("INFO Loading fresh modules", "INFO Executing command")
+DRY = re.compile(r"test=(true|yes|on|1)", re.IGNORECASE)
+TITLES = {True: "Made:", None: "Dry run, nothing was changed:", False: "Failed:"}
 SCREEN_SECONDS = 20
 
 
@@ -59,7 +62,7 @@ def progress(lines: Iterable[str]) -> Iterator[str]:
         elif match := END.match(line):
             seconds = float(match[1]) / 1000
             yield f" {_outcome(last)}{f', {seconds:.0f} s' if seconds >= 1 else ''}\n"
-        elif line.startswith(("INFO ", "ERROR ")):
+        elif line.startswith(("INFO ", "ERROR ")) and not line.startswith(NOISE):
             last = line
 
 
@@ -67,37 +70,42 @@ def _outcome(last: str) -> str:
     level, _, message = last.partition(" ")
     if level == "ERROR":
         return "failed"
-    return "changes" if message.startswith(CHANGED) else "as declared"
+    return "changes" if message.startswith(CHANGED) else "checked"
 
 
-def summary(run: Path) -> int:
+def summary(run: Path, *, dry: bool) -> int:
     """Print what was made, or failed, and where the guests are seen; return the exit code."""
-    try:
-        returned = json.loads((run / "result.json").read_text(encoding="utf-8"))["local"]
-    except (OSError, ValueError, KeyError):
-        returned = [f"salt-call gave no result; its log is {run / 'root/var/log/salt/minion'}"]
+    returned = _returned(run)
     if not isinstance(returned, dict):
-        print("Failed:", *returned, sep="\n  ")
+        print(TITLES[False], *returned, sep="\n  ")
         return 1
-    states = sorted(returned.values(), key=lambda state: state["__run_num__"])
-    failed = [state for state in states if state["result"] is False]
-    foreseen = [state for state in states if state["result"] is None]
-    made = [state for state in states if state["result"] and state["changes"]]
-    titles = (("Made", made), ("Dry run, nothing was changed", foreseen), ("Failed", failed))
-    for title, chosen in titles:
-        if chosen:
-            print(f"{title}:", *map(_sentence, chosen), sep="\n  ")
-    if not (failed or foreseen or made):
+    runs = sorted(returned.items(), key=lambda item: item[1]["__run_num__"])
+    told: dict[bool | None, list[str]] = {True: [], None: [], False: []}
+    for key, state in runs:
+        if state["changes"] or state["result"] is not True:
+            told[state["result"]].append(_sentence(key, state))
+    for result, sentences in told.items():
+        if sentences:
+            print(TITLES[result], *sentences, sep="\n  ")
+    if not any(told.values()):
         print("Nothing changed: this machine is as declared.")
-    if not failed and not foreseen:
-        _consoles(run, [key.split("_|-")[2] for key in returned if key.startswith("kvm_domain_|-")])
-    return 1 if failed else 0
+    domains = [key.split("_|-")[2] for key, _ in runs if key.startswith("kvm_domain_|-")]
+    if domains and not dry and not told[False]:
+        _consoles(run, domains)
+    return 1 if told[False] else 0
 
 
-def _sentence(state: dict[str, Any]) -> str:
+def _returned(run: Path) -> Any:
+    try:
+        return json.loads((run / "result.json").read_text(encoding="utf-8"))["local"]
+    except (OSError, ValueError, KeyError):
+        return [f"salt-call gave no result; its log is {run / 'root/var/log/salt/minion'}"]
+
+
+def _sentence(key: str, state: dict[str, Any]) -> str:
     comment = " ".join(str(state["comment"]).split())
-    subject = "" if state["name"] in comment else f"{state['name']}: "
-    return f"{subject}{comment}"
+    module, _, name = key.split("_|-")[:3]
+    return comment if name in comment else f"{module} {name}: {comment}"
 
 
 def _consoles(run: Path, names: list[str]) -> None:
@@ -145,7 +153,7 @@ def main(command: str, *arguments: str) -> int:
         for piece in progress(sys.stdin):
             print(piece, end="", flush=True)
     else:
-        return summary(Path(arguments[0]))
+        return summary(Path(arguments[0]), dry=any(map(DRY.fullmatch, arguments[1:])))
     return 0
 
 

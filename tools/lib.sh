@@ -16,15 +16,35 @@ die() {
     exit 1
 }
 
-# Run a command whose output interests only when it fails.
+# Run a command whose output interests only when it fails, with a dot for each two seconds.
 quietly() {
     mkdir -p "$CACHE"
+    while sleep 2 >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do printf .; done &
+    ticker=$!
     "$@" >>"$LOG" 2>&1 </dev/null
+    status=$?
+    kill "$ticker" 2>/dev/null
+    wait "$ticker" 2>/dev/null
+    return "$status"
+}
+
+# Announce a command that works quietly.
+step() {
+    printf '%s ' "$1"
+    shift
+    "$@"
+    status=$?
+    say
+    return "$status"
 }
 
 fail_with_log() {
     tail -n 5 "$LOG" >&2
-    die "$1; the whole output is in $LOG"
+    trouble='Temporary failure|Could not resolve|Could not connect|Network is unreachable'
+    trouble="$trouble|NewConnectionError|ConnectTimeout|Max retries|Failed to download metadata"
+    network=
+    grep -Eq "$trouble" "$LOG" && network=": the network, or the settings of a proxy, seem wrong"
+    die "$1$network; the whole output is in $LOG"
 }
 
 need_root() {
@@ -92,9 +112,8 @@ get_python() {
     need_root "to install Python"
     python_packages >"$CACHE/python-packages"
     while read -r packages; do
-        say "Installing $packages"
         # shellcheck disable=SC2086 # a set is several words
-        install_packages $packages || continue
+        step "Installing $packages" install_packages $packages || continue
         PYTHON=$(find_python) && return
     done <"$CACHE/python-packages"
     fail_with_log "needs Python 3.10 or newer with venv, and this system's packages gave none"
@@ -122,8 +141,8 @@ get_compiler() {
             ;;
         *) set -- gcc ;;
     esac
-    say "Installing $*"
-    install_packages "$@" || fail_with_log "could not install a C compiler and Python's headers"
+    step "Installing $*" install_packages "$@" ||
+        fail_with_log "could not install a C compiler and Python's headers"
 }
 
 # The environment holds what setup.py asks for, at this place, with at least these extras.
@@ -154,22 +173,13 @@ environment() {
     : >"$LOG"
     get_python
     get_compiler
-    extras=$1${HAS:+,$HAS}
-    say "Installing salt-kvm [$extras] into $VENV"
+    extras=$(say "$1,$HAS" | tr , '\n' | grep . | sort -u | paste -s -d , -)
     rm -f "$STAMP"
     if ! "$VENV/bin/python" -c '' 2>/dev/null; then
-        quietly "$PYTHON" -m venv --clear "$VENV" ||
+        step "Making $VENV" quietly "$PYTHON" -m venv --clear "$VENV" ||
             fail_with_log "could not make a Python environment at $VENV"
     fi
-    quietly "$VENV/bin/python" -m pip install --disable-pip-version-check \
-        -e "${CHECKOUT}[$extras]" || fail_with_log "$(why_pip_failed)"
+    step "Installing salt-kvm [$extras] into $VENV" quietly "$VENV/bin/python" -m pip install \
+        --disable-pip-version-check -e "${CHECKOUT}[$extras]" || fail_with_log "could not install it"
     printf '%s\n' "$(stamp)" "$extras" >"$STAMP"
-}
-
-why_pip_failed() {
-    if grep -Eq 'NewConnectionError|ConnectTimeout|Max retries|Could not fetch URL' "$LOG"; then
-        say "pip can't reach its package index: check the network, the proxy and pip's settings"
-    else
-        say "pip could not install what setup.py asks for"
-    fi
 }
