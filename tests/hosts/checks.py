@@ -28,6 +28,7 @@ def guest_is_there(host):
     assert (state["Active"], state["Autostart"]) == ("yes", "yes")
     assert virsh(host, "pool-list", "--name").split() == ["default"]
     assert host.path(IMAGE).stat().st_size == 10 * 1024**3
+    wait_for(lambda: "192.168.122." in virsh(host, "net-dhcp-leases", "default"))
 
 
 def greeting():

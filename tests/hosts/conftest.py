@@ -10,7 +10,7 @@ import pytest
 from .machine import Machine, bridge, copy_checkout, debootstrap, dress
 
 CACHE = Path("/var/cache/salt-kvm-tests")
-CHECKOUT = "/root/salt-kvm"
+CHECKOUT = "/srv/salt-kvm"
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,28 @@
 """A fresh host with systemd: dry run, run, second run, reboot."""
 
 from .checks import GUEST, IMAGE, converge, guest_is_there, photograph, screenshot, virsh, wait_for
+from .conftest import CHECKOUT
 
 SYSTEMD = True
+
+
+def refusal(host, *command):
+    """Run what has to fail; return what it printed."""
+    done = host.run(*command, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def test_needs_root(host):
+    user = ("setpriv", "--reuid=65534", "--clear-groups")
+    assert "needs root" in refusal(host, *user, f"{CHECKOUT}/tools/converge")
+
+
+def test_says_that_the_network_is_missing(host):
+    printed = refusal(host, "unshare", "--net", f"{CHECKOUT}/tools/converge")
+    assert "needs Python 3.10 or newer" in printed
+    assert "the network" in printed
 
 
 def test_dry_run_of_a_bare_host_leaves_nothing(host):
@@ -24,6 +44,14 @@ def test_run_makes_a_hypervisor_with_a_running_guest(host):
     assert width >= 640
     assert height >= 400
     assert lit, "the screen is black"
+
+
+def test_refuses_a_pillar_with_faults(host):
+    before = virsh(host, "dumpxml", GUEST)
+    host.path("/srv/bad.sls").write_text(f"kvm: {{domains: {{{GUEST}: {{memmory: 1GiB}}}}}}")
+    printed = refusal(host, f"{CHECKOUT}/tools/converge", "--pillar", "/srv/bad.sls")
+    assert f"kvm:domains:{GUEST}: unknown key 'memmory'" in printed
+    assert virsh(host, "dumpxml", GUEST) == before
 
 
 def test_second_run_changes_nothing(host):
