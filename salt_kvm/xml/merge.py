@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
@@ -44,11 +44,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Merged:
-    """The document with the intent in it, and each difference that this made."""
+    """The document with the intent in it, and each difference that this made.
+
+    ``added`` are the elements that are new in it; ``devices`` are the declared devices, each with
+    the element that it became.
+    """
 
     xml: ET.Element
     differences: tuple[Difference, ...]
     added: tuple[ET.Element, ...]
+    devices: tuple[tuple[ET.Element, ET.Element], ...]
 
 
 def merge(seen: ET.Element, intent: Intent) -> Merged:
@@ -60,7 +65,7 @@ def merge(seen: ET.Element, intent: Intent) -> Merged:
     walk = _Walk(intent.lists)
     xml = canonical(copy.deepcopy(seen))
     differences = tuple(walk.element(xml, canonical(copy.deepcopy(intent.xml)), ""))
-    return Merged(xml, differences, tuple(walk.added))
+    return Merged(xml, differences, tuple(walk.added), tuple(walk.devices))
 
 
 class _Walk:
@@ -69,6 +74,7 @@ class _Walk:
     def __init__(self, lists: frozenset[str]) -> None:
         self.lists = [identity.LISTS[name] for name in lists]
         self.added: list[ET.Element] = []
+        self.devices: list[tuple[ET.Element, ET.Element]] = []
 
     def element(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
         """Merge one element; ``path`` is that of its parent, below the document's root."""
@@ -91,12 +97,9 @@ class _Walk:
             wanted.setdefault(row.tag, [])
         for tag, children in wanted.items():
             pairs, left = identity.pair(children, seen.findall(tag))
-            for index, (child, match) in enumerate(pairs):
-                name = identity.label(child) if len(pairs) > 1 or tag in identity.KEYS else tag
-                where = f"{path}/{name}".lstrip("/")
-                if name == tag and len(pairs) > 1:
-                    where += f"[{index + 1}]"
-                yield from self._child(seen, child, match, where)
+            names = _names(children)
+            for (child, match), name in zip(pairs, names, strict=True):
+                yield from self._child(seen, child, match, f"{path}/{name}".lstrip("/"))
             for extra in left:
                 if any(row.owns(extra) for row in owned):
                     seen.remove(extra)
@@ -112,12 +115,18 @@ class _Walk:
                 parent.remove(match)
                 yield Difference(path, summary(match), None)
         elif match is not None:
+            self._note(parent, want, match)
             yield from self.element(match, want, path)
         elif not _only_absent(want):
             new = _without_markers(want)
             _insert(parent, new)
             self.added.append(new)
+            self._note(parent, want, new)
             yield Difference(path, None, summary(new))
+
+    def _note(self, parent: ET.Element, want: ET.Element, became: ET.Element) -> None:
+        if parent.tag == "devices":
+            self.devices.append((want, became))
 
     @staticmethod
     def _drop_old_variant(seen: ET.Element, want: ET.Element) -> None:
@@ -127,6 +136,17 @@ class _Walk:
                 seen.remove(child)
             if seen.tag == "cpu":
                 seen.attrib.clear()
+
+
+def _names(children: Sequence[ET.Element]) -> list[str]:
+    """Return a name for each of several elements of one tag, so that no two are told by the same."""
+    if len(children) == 1 and children[0].tag not in identity.KEYS:
+        return [children[0].tag]
+    labels = [identity.label(child) for child in children]
+    return [
+        label if labels.count(label) == 1 else f"{label}[{labels[: index + 1].count(label)}]"
+        for index, label in enumerate(labels)
+    ]
 
 
 def summary(element: ET.Element) -> object:
