@@ -19,6 +19,7 @@ CHECKOUT = HERE.parent
 PEER = CHECKOUT / ".cache" / "benchmarks" / "saltext-virt"
 PEER_PACKAGES = ("saltext-virt==0.1.0",)
 MEMORY_MIB = 64
+DISK_SIZE = "1GiB"
 
 Disk = Callable[[str], str]
 
@@ -40,7 +41,7 @@ def ours(name: str, disk: Disk) -> dict[str, Any]:
         "virt_type": "qemu",
         "memory": f"{MEMORY_MIB}MiB",
         "vcpus": 1,
-        "disks": [{"path": disk(name)}],
+        "disks": [{"path": disk(name), "format": "qcow2", "size": DISK_SIZE}],
         "interfaces": [{"network": NETWORK}],
         "graphics": [{"type": "vnc", "listen": "127.0.0.1"}],
     }
@@ -52,7 +53,7 @@ def theirs(name: str, disk: Disk) -> dict[str, Any]:
         "vm_type": "qemu",
         "mem": MEMORY_MIB,
         "cpu": 1,
-        "disks": [{"name": "system", "source_file": disk(name), "format": "raw"}],
+        "disks": [{"name": "system", "source_file": disk(name), "format": "qcow2"}],
         "interfaces": [{"name": "eth0", "type": "network", "source": NETWORK}],
         "graphics": {"type": "vnc", "listen": {"type": "address", "address": "127.0.0.1"}},
     }

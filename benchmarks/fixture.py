@@ -18,7 +18,6 @@ import libvirt
 URI = "qemu:///system"
 PREFIX = "bench-kvm-"
 NETWORK = f"{PREFIX}net"
-DISK_BYTES = 1024**2
 DAEMONS = ("virtlogd", "libvirtd")
 
 
@@ -35,16 +34,13 @@ class Host:
         every = self.connection.listAllDomains(0)
         return sorted((d for d in every if d.name().startswith(PREFIX)), key=lambda d: d.name())
 
-    def prepare(self, count: int) -> None:
-        """Make the network and the files that ``count`` domains name."""
+    def prepare(self) -> None:
+        """Make the network that the domains name."""
         self.clear()
         self.connection.networkDefineXML(f"<network><name>{NETWORK}</name></network>")
-        for name in names(count):
-            with open(self.disk(name), "wb") as file:
-                file.truncate(DISK_BYTES)
 
     def disk(self, name: str) -> str:
-        return str(self.folder / f"{name}.raw")
+        return str(self.folder / f"{name}.qcow2")
 
     def remember(self) -> None:
         """Keep the definitions that are there, so that :meth:`resize` can bring them back."""

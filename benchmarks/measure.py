@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
 def measure(host: fixture.Host, rows: Sequence[Case], sizes: Sequence[int], rounds: int) -> Figures:
     """Make the domains with salt-kvm, find out which cases leave them alone, then take turns."""
     figures = Figures()
-    host.prepare(sizes[-1])
+    host.prepare()
     process.run(next(row for row in rows if row.key == "domain").command(sizes[-1]))
     host.remember()
     turns = list(usable(host, rows, sizes, figures))
