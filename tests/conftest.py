@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -35,6 +36,11 @@ button=${button%/device/name}
 while read -r line; do sh -c "$line"; done
 sleep 100000
 """
+
+
+def pytest_configure():
+    """Let a termination run the fixtures' ends as an interrupt does: they stop what they started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class Guest(NamedTuple):
@@ -71,8 +77,7 @@ def libvirtd(tmp_path_factory):
     try:
         for name in DAEMONS:
             if not _running(name):
-                with log.open("ab") as output:
-                    started.append(subprocess.Popen([name], stdout=output, stderr=output))
+                started.append(_start(name, log))
         _wait(log)
         yield URI
         _stop_networks(bridges)
@@ -82,6 +87,11 @@ def libvirtd(tmp_path_factory):
             daemon.wait(30)
         if started:
             _remove_chains()
+
+
+def _start(name, log):
+    with log.open("ab") as output:
+        return subprocess.Popen([name], stdout=output, stderr=output, start_new_session=True)
 
 
 def _running(name):
