@@ -39,7 +39,7 @@ sleep 100000
 
 
 def pytest_configure():
-    """Let a termination run the fixtures' ends as an interrupt does: they stop what they started."""
+    """Let a termination, like an interrupt, run the ends of the fixtures."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
