@@ -14,7 +14,9 @@ def present(
     name,
     virt_type=None,
     memory=None,
+    max_memory=None,
     vcpus=None,
+    max_vcpus=None,
     cpu=None,
     machine=None,
     boot=None,
@@ -26,6 +28,7 @@ def present(
     autostart=None,
     timeout=None,
     force=None,
+    restart=None,
     xml=None,
     connection=None,
 ):
@@ -38,7 +41,9 @@ def present(
     :param str virt_type: ``kvm``, ``qemu``, or ``auto``: ``kvm`` where the host can; a new domain
         starts from ``auto``
     :param str memory: memory with a unit (``2GiB``) or in bytes; needed to make the domain
+    :param str max_memory: up to where the running guest's memory can be raised; default ``memory``
     :param int vcpus: number of virtual CPUs; a new domain starts from 1
+    :param int max_vcpus: up to where the running guest's CPUs can be raised; default ``vcpus``
     :param str cpu: ``host-passthrough``, ``host-model``, ``maximum`` or the name of a CPU model
     :param str machine: machine type; a new domain on x86 starts from ``q35``
     :param list boot: order of ``hd``, ``cdrom``, ``network``, ``fd``; a new domain boots from its
@@ -54,6 +59,8 @@ def present(
     :param bool autostart: start it with the host; undeclared is left alone
     :param int timeout: seconds to wait for a guest that is asked to power off; default 120
     :param bool force: pull the plug when the timeout is over; default false
+    :param bool restart: restart a running guest (as for ``stopped``) where a change waits for its
+        boot; default false
     :param str xml: libvirt XML (what stands inside ``<domain>``) to merge in:
         https://libvirt.org/formatdomain.html
     :param str connection: libvirt URI; default ``qemu:///system``
@@ -78,7 +85,9 @@ def running(
     name,
     virt_type=None,
     memory=None,
+    max_memory=None,
     vcpus=None,
+    max_vcpus=None,
     cpu=None,
     machine=None,
     boot=None,
@@ -90,6 +99,7 @@ def running(
     autostart=None,
     timeout=None,
     force=None,
+    restart=None,
     xml=None,
     connection=None,
 ):
@@ -121,7 +131,9 @@ def stopped(
     name,
     virt_type=None,
     memory=None,
+    max_memory=None,
     vcpus=None,
+    max_vcpus=None,
     cpu=None,
     machine=None,
     boot=None,
@@ -133,6 +145,7 @@ def stopped(
     autostart=None,
     timeout=None,
     force=None,
+    restart=None,
     xml=None,
     connection=None,
 ):

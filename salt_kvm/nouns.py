@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from salt_kvm.backend.live import balloon
 from salt_kvm.backend.world import View
 from salt_kvm.plan import domain, image, network, pool
 from salt_kvm.plan.steps import Step
+from salt_kvm.seen import Observed
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.types import Spec, parse_name, parse_path
 from salt_kvm.xml.graphics import listening
+from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
 
 
@@ -47,7 +50,17 @@ def _pool(view: View, name: str, want: Pool) -> Any:
 def _domain(view: View, name: str, want: Domain) -> Any:
     sized = [str(disk.path) for disk in want.disks or [] if disk.size is not None]
     images = {path: seen for path in sized if (seen := view.image(path)) is not None}
-    return domain.DomainSeen(view.read("domain", name), images, view.world.facts)
+    there = view.read("domain", name)
+    return domain.DomainSeen(there, images, view.world.facts, _balloon(view, there, want))
+
+
+def _balloon(view: View, there: Observed | None, want: Domain) -> bool:
+    """Asked of a running guest only where its memory may have to change."""
+    if there is None or there.live is None or want.memory is None:
+        return False
+    return property_in(there.live, "memory") != str(-(-want.memory // 1024)) and balloon(
+        view.world.hypervisor, there.name
+    )
 
 
 def _console(seen: domain.DomainSeen) -> str:

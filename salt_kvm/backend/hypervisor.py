@@ -103,8 +103,8 @@ class Hypervisor:
 
     def _observe(self, kind: str, name: str, found: Any) -> Observed | None:
         try:
-            inactive = self._flag(KINDS[kind].inactive)
-            secure = self._flag("VIR_DOMAIN_XML_SECURE") if kind == "domain" else 0
+            inactive = self.flag(KINDS[kind].inactive)
+            secure = self.flag("VIR_DOMAIN_XML_SECURE") if kind == "domain" else 0
             active = found.ID() != -1 if kind == "domain" else bool(found.isActive())
             return Observed(
                 kind=kind,
@@ -122,7 +122,7 @@ class Hypervisor:
     def names(self, kind: str, *, active: bool = False) -> list[str]:
         """Return the names of all objects of a kind, or of those that are on, sorted."""
         with self._saying(ObserveError, f"the list of {kind}s"):
-            flags = self._flag(KINDS[kind].list_active) if active else 0
+            flags = self.flag(KINDS[kind].list_active) if active else 0
             return sorted(
                 each.name() for each in getattr(self._connection, KINDS[kind].list_all)(flags)
             )
@@ -134,32 +134,24 @@ class Hypervisor:
 
     def undefine(self, kind: str, name: str) -> None:
         """Remove a persistent definition; a domain's NVRAM file stays."""
-        with self._saying(ApplyError, f"undefining {kind} {name}"):
-            found = self._get(kind, name)
-            if kind == "domain":
-                found.undefineFlags(self._flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM"))
-            else:
-                found.undefine()
+        flags = [self.flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM")] if kind == "domain" else []
+        self.call(kind, name, "undefining", "undefineFlags" if flags else "undefine", *flags)
 
     def set_autostart(self, kind: str, name: str, value: bool) -> None:
         """Say whether the object starts with the host."""
-        with self._saying(ApplyError, f"setting autostart of {kind} {name}"):
-            self._get(kind, name).setAutostart(int(value))
+        self.call(kind, name, "setting autostart of", "setAutostart", int(value))
 
     def start(self, kind: str, name: str) -> None:
         """Start an object that is off."""
-        with self._saying(ApplyError, f"starting {kind} {name}"):
-            self._get(kind, name).create()
+        self.call(kind, name, "starting", "create")
 
     def destroy(self, kind: str, name: str) -> None:
         """Take an object down at once; a guest loses what it had not written."""
-        with self._saying(ApplyError, f"stopping {kind} {name}"):
-            self._get(kind, name).destroy()
+        self.call(kind, name, "stopping", "destroy")
 
     def shutdown(self, name: str) -> None:
         """Ask a guest to power off."""
-        with self._saying(ApplyError, f"shutting down domain {name}"):
-            self._get("domain", name).shutdown()
+        self.call("domain", name, "shutting down", "shutdown")
 
     def active(self, kind: str, name: str) -> bool:
         """Tell whether an object is on; one that is gone is not."""
@@ -167,11 +159,13 @@ class Hypervisor:
             found = self._find(kind, name)
             return found is not None and bool(found.isActive())
 
-    def update_device(self, name: str, xml: str) -> None:
-        """Change a device of a running guest, live only."""
-        with self._saying(ApplyError, f"changing a device of domain {name}"):
-            flag = self._flag("VIR_DOMAIN_AFFECT_LIVE")
-            self._get("domain", name).updateDeviceFlags(xml, flag)
+    def call(self, kind: str, name: str, doing: str, method: str, *arguments: object) -> Any:
+        """Call a method of libvirt's object.
+
+        :param doing: what to say it was when it fails
+        """
+        with self._saying(ApplyError, f"{doing} {kind} {name}"):
+            return getattr(self._get(kind, name), method)(*arguments)
 
     def screenshot(self, name: str) -> bytes:
         """Return the screen of a running guest, as PNG or, with an older QEMU, as PPM."""
@@ -223,7 +217,8 @@ class Hypervisor:
             raise NotFoundError(f"there is no {kind} {name!r} at {self.uri}; declare it first")
         return found
 
-    def _flag(self, name: str) -> int:
+    def flag(self, name: str) -> int:
+        """Return one of libvirt's constants by its name."""
         return int(getattr(self.libvirt, name))
 
     def _code(self, error: Any) -> str:

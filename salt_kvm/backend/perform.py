@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files
+from salt_kvm.backend import files, live
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError
 from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Observed
+from salt_kvm.xml import adopt
+from salt_kvm.xml.live import device_in, property_in
 
 Undo = Callable[[], None]
 POLL_SECONDS = 0.25
@@ -28,7 +30,9 @@ def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) ->
 
 @perform.register
 def _define(step: steps.Define, seen: Observed | None, world: World) -> Undo:
-    world.hypervisor.define(step.kind, step.xml)
+    running = seen.live if seen is not None and step.kind == "domain" else None
+    xml = step.xml if running is None else adopt.addresses(step.xml, running)
+    world.hypervisor.define(step.kind, xml)
     if seen is not None and seen.persistent:
         return partial(world.hypervisor.define, step.kind, seen.xml)
     return partial(world.hypervisor.undefine, step.kind, step.name)
@@ -80,9 +84,29 @@ def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo:
 
 
 @perform.register
+def _attach(step: steps.AttachDevice, seen: Observed, world: World) -> Undo:
+    live.attach(world.hypervisor, step.name, step.xml)
+    return partial(live.detach, world.hypervisor, step.name, step.xml)
+
+
+@perform.register
+def _detach(step: steps.DetachDevice, seen: Observed, world: World) -> Undo:
+    live.detach(world.hypervisor, step.name, step.xml)
+    return partial(live.attach, world.hypervisor, step.name, step.xml)
+
+
+@perform.register
 def _update(step: steps.UpdateDevice, seen: Observed, world: World) -> Undo:
-    world.hypervisor.update_device(step.name, step.xml)
-    return nothing
+    old = device_in(seen.live or "<domain/>", step.xml)
+    live.update(world.hypervisor, step.name, step.xml)
+    return nothing if old is None else partial(live.update, world.hypervisor, step.name, old)
+
+
+@perform.register
+def _property(step: steps.SetProperty, seen: Observed, world: World) -> Undo:
+    set_property = partial(live.set_property, world.hypervisor, step.name, step.key)
+    set_property(step.value)
+    return partial(set_property, property_in(seen.live or "<domain/>", step.key))
 
 
 @perform.register

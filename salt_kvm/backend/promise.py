@@ -57,9 +57,11 @@ def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
     promises.objects[step.kind, step.name] = off
 
 
-@promise.register
-def _update(step: steps.UpdateDevice, seen: Observed, promises: Promises) -> None:
-    promises.objects[step.kind, step.name] = replace(seen, live=seen.xml)
+@promise.register(steps.DeviceStep)
+@promise.register(steps.SetProperty)
+def _live(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
+    """Near enough: a later state of a dry run asks only whether the guest runs."""
+    promises.objects[step.kind, step.name] = seen
 
 
 @promise.register

@@ -8,13 +8,23 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
 from salt_kvm.plan import common, image
-from salt_kvm.plan.steps import Need, Shutdown, Step, UpdateDevice, change
+from salt_kvm.plan.steps import (
+    AttachDevice,
+    DetachDevice,
+    Need,
+    SetProperty,
+    Shutdown,
+    Step,
+    UpdateDevice,
+    change,
+)
 from salt_kvm.seen import Facts, FileSeen, Observed
 from salt_kvm.spec.domain import Disk, Domain
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.merge import Difference, Merged, merge
+from salt_kvm.xml.live import Live, compare
+from salt_kvm.xml.merge import Difference, Merged
 
 TIMEOUT = 120
 LOST_FILE = "declare it, or correct its path"
@@ -27,6 +37,7 @@ class DomainSeen:
     domain: Observed | None
     images: Mapping[str, FileSeen]
     facts: Facts
+    balloon: bool = False
 
 
 def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
@@ -43,13 +54,18 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     intent = xml.intent(name, want, seen.facts)
     merged = common.compose(there, intent, xml.blank(name, want, seen.facts))
     xml.complete(merged.xml, merged.added)
+    live = _compare(seen, intent, merged) if want.state != "stopped" else None
     yield from _images(name, want, seen)
     needs = (*_medium_needs(merged), *_network_needs(merged, "network"), *_kvm_needs(merged))
+    # Plugged in before it is defined, so that the definition can keep the slot that it got;
+    # pulled out after, so that it is gone at the next boot even where the guest refuses now.
+    yield from _now(name, live, "attach", "update")
     yield from common.definition("domain", name, there, intent, merged, needs)
+    yield from _now(name, live, "detach")
+    yield from _properties(name, live)
     yield from common.autostart("domain", name, there, want.autostart)
-    if there is not None and there.live is not None:
-        yield from _live(name, there.live, intent)
     if want.state == "running":
+        yield from _restart(name, want, there, live)
         yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
     if want.state == "stopped":
         yield from _shutdown(name, want, there)
@@ -57,11 +73,23 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
 
 def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]:
     """Return what waits for the guest's next boot."""
+    if seen.domain is None or seen.domain.live is None:
+        return ()
     intent = xml.intent(name, want, seen.facts)
-    due = common.waiting(seen.domain, intent)
-    # libvirt writes the model that it chose into the running guest's document.
-    chosen = ("cpu/@mode", "custom", "host-model")
-    return tuple(d for d in due if (d.path, d.old, d.new) != chosen)
+    merged = common.compose(seen.domain, intent, xml.blank(name, want, seen.facts))
+    live = _compare(seen, intent, merged)
+    return () if live is None else _told(want, live.waiting)
+
+
+def _compare(seen: DomainSeen, intent: Intent, merged: Merged) -> Live | None:
+    if seen.domain is None or seen.domain.live is None:
+        return None
+    return compare(ET.fromstring(seen.domain.live), intent, merged, balloon=seen.balloon)
+
+
+def _told(want: Domain, waiting: tuple[Difference, ...]) -> tuple[Difference, ...]:
+    """libvirt writes the model that it chose for host-model into the running guest's document."""
+    return tuple(d for d in waiting if d.path != "cpu/@mode" or want.cpu != "host-model")
 
 
 def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
@@ -100,20 +128,32 @@ def _disk_files(seen: Observed | None) -> set[str]:
     return {source.get("file", "") for source in sources}
 
 
-def _live(name: str, live: str, intent: Intent) -> Iterator[Step]:
-    """The medium of a CD drive changes while the guest runs; the rest waits for the next boot."""
-    wanted = Intent(ET.Element("domain"))
-    devices = ET.SubElement(wanted.xml, "devices")
-    devices.extend(d for d in intent.xml.iterfind("devices/disk") if d.get("device") == "cdrom")
-    merged = merge(ET.fromstring(live), wanted)
-    drives = [d for d in merged.xml.iterfind("devices/disk") if d.get("device") == "cdrom"]
-    if merged.differences and not merged.added and len(drives) == 1:
-        (drive,) = drives
-        changes = {f"live/{path}": entry for path, entry in common.told(merged.differences).items()}
-        text = ET.tostring(drive, encoding="unicode")
-        yield UpdateDevice(
-            kind="domain", name=name, xml=text, device="the CD medium", changes=changes
-        )
+STEPS = {"attach": AttachDevice, "detach": DetachDevice, "update": UpdateDevice}
+
+
+def _now(name: str, live: Live | None, *how: str) -> Iterator[Step]:
+    """The device changes of these kinds, as steps on the running guest."""
+    for device_change in live.devices if live is not None else ():
+        if device_change.how in how:
+            text = ET.tostring(device_change.element, encoding="unicode")
+            device = device_change.path.removeprefix("live/devices/")
+            changes = common.told(device_change.changes)
+            step = STEPS[device_change.how]
+            yield step(kind="domain", name=name, xml=text, device=device, changes=changes)
+
+
+def _properties(name: str, live: Live | None) -> Iterator[Step]:
+    for key, difference in live.properties if live is not None else ():
+        changes = {f"live/{difference.path}": difference.change()}
+        value = str(difference.raw)
+        yield SetProperty(kind="domain", name=name, key=key, value=value, changes=changes)
+
+
+def _restart(name: str, want: Domain, there: Observed | None, live: Live | None) -> Iterator[Step]:
+    """Only where the user said so: what waits for a boot comes with one."""
+    if want.restart and live is not None and _told(want, live.waiting):
+        yield from _shutdown(name, want, there)
+        yield from common.start("domain", name, None)
 
 
 def _medium_needs(merged: Merged) -> Iterator[Need]:

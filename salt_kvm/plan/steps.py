@@ -112,13 +112,41 @@ class Shutdown(ObjectStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpdateDevice(ObjectStep):
-    """Change one device of a running domain, live only."""
+class DeviceStep(ObjectStep):
+    """A step on one device of a running domain, live only."""
 
     xml: str
     device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachDevice(DeviceStep):
+    did = "attached {device} to the running {kind} {name}"
+    would = "attach {device} to the running {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetachDevice(DeviceStep):
+    """Ask a guest to release a device and wait a little; it may refuse."""
+
+    did = "detached {device} from the running {kind} {name}"
+    would = "detach {device} from the running {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateDevice(DeviceStep):
     did = "changed {device} of the running {kind} {name}"
     would = "change {device} of the running {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetProperty(ObjectStep):
+    """Change a property of a running domain, live only; ``value`` is as libvirt's XML has it."""
+
+    key: str
+    value: str
+    did = "set {key} of the running {kind} {name}"
+    would = "set {key} of the running {kind} {name}"
 
 
 @dataclass(frozen=True, kw_only=True)

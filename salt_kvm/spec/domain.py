@@ -11,6 +11,7 @@ from salt_kvm.spec.image import Format
 from salt_kvm.spec.types import Mac, Medium, Name, Path, Size, Spec
 
 MiB = 1024**2
+Count = Annotated[int, Meta(ge=1, le=4096)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 
 
@@ -68,7 +69,9 @@ class Domain(Spec, frozen=True, kw_only=True):
     state: Literal["present", "running", "stopped", "absent"] = "running"
     virt_type: Literal["auto", "kvm", "qemu"] | None = None
     memory: Size | None = None
-    vcpus: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    max_memory: Size | None = None
+    vcpus: Count | None = None
+    max_vcpus: Count | None = None
     cpu: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     machine: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     boot: list[Literal["hd", "cdrom", "network", "fd"]] | None = None
@@ -80,6 +83,7 @@ class Domain(Spec, frozen=True, kw_only=True):
     autostart: bool | None = None
     timeout: Seconds | None = None
     force: bool | None = None
+    restart: bool | None = None
     xml: str | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +92,10 @@ class Domain(Spec, frozen=True, kw_only=True):
                 f"{int(self.memory)} bytes of memory is less than any guest can use; "
                 f"write a unit, like {int(self.memory)}MiB"
             )
+        for field in ("memory", "vcpus"):
+            value, limit = getattr(self, field), getattr(self, f"max_{field}")
+            if value is not None and limit is not None and limit < value:
+                raise ValueError(f"max_{field} is less than {field}; raise it")
         paths = [disk.path for disk in self.disks or []]
         if len(paths) != len(set(paths)):
             raise ValueError("two disks name the same path")

@@ -5,9 +5,10 @@ Elements and attributes: https://libvirt.org/formatdomain.html
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Iterator
-from itertools import product
+from itertools import count, product
 from xml.etree import ElementTree as ET
 
 from salt_kvm.seen import Facts
@@ -18,6 +19,11 @@ from salt_kvm.xml.merge import merge
 CPU_MODES = ("host-passthrough", "host-model", "maximum")
 TARGET_PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
 X86 = ("x86_64", "i686")
+Q35 = ("q35", "pc-q35")
+# A PCI Express machine takes a device while it runs only where a root port is free; about half of
+# these are taken from the start
+# (https://libvirt.org/pci-hotplug.html).
+ROOT_PORTS = 14
 
 
 def intent(name: str, want: Domain, facts: Facts) -> Intent:
@@ -29,7 +35,7 @@ def intent(name: str, want: Domain, facts: Facts) -> Intent:
         {"type": _virt_type(want, facts)},
         element("name", text=name),
         *_memory(want),
-        None if want.vcpus is None else element("vcpu", {"current": ABSENT}, text=want.vcpus),
+        _vcpu(want),
         _os(want),
         None if want.cpu is None else _cpu(want.cpu),
         _devices(want),
@@ -45,9 +51,16 @@ def _virt_type(want: Domain, facts: Facts) -> str | None:
 
 
 def _memory(want: Domain) -> Iterator[ET.Element]:
-    if want.memory is not None:
-        for tag in ("memory", "currentMemory"):
-            yield element(tag, {"unit": "KiB"}, text=-(-want.memory // 1024))
+    """As in virt-install: what the guest has, and what it can be given while it runs."""
+    sizes = {"memory": want.max_memory or want.memory, "currentMemory": want.memory}
+    for tag, size in sizes.items():
+        if size is not None:
+            yield element(tag, {"unit": "KiB"}, text=-(-size // 1024))
+
+
+def _vcpu(want: Domain) -> ET.Element | None:
+    count = want.max_vcpus or want.vcpus
+    return None if count is None else element("vcpu", {"current": want.vcpus}, text=count)
 
 
 def _os(want: Domain) -> ET.Element | None:
@@ -141,19 +154,22 @@ def blank(name: str, want: Domain, facts: Facts) -> ET.Element:
         ),
         element("features", None, element("acpi"), element("apic")) if x86 else None,
         element("clock", {"offset": "utc"}),
-        _blank_devices(want),
+        _blank_devices(want, facts),
     )
 
 
-def _blank_devices(want: Domain) -> ET.Element:
+def _blank_devices(want: Domain, facts: Facts) -> ET.Element:
     agent = element("target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
     rng = element("backend", {"model": "random"}, text="/dev/urandom")
     tablet = element("input", {"type": "tablet", "bus": "usb"}) if want.graphics else None
     video = element("video", None, element("model", {"type": "vga"})) if want.graphics else None
     serial = element("serial", {"type": "pty"}) if want.serial is None else None
+    express = facts.arch in X86 and (want.machine or "q35").startswith(Q35)
+    pci = ["pcie-root", *["pcie-root-port"] * ROOT_PORTS] if express else []
     return element(
         "devices",
         None,
+        *(element("controller", {"type": "pci", "model": model}) for model in pci),
         serial,
         element("channel", {"type": "unix"}, agent),
         element("rng", {"model": "virtio"}, rng),
@@ -168,13 +184,33 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
     machine = "" if kind is None else kind.get("machine", "")
     modern = machine != "pc" and not machine.startswith("pc-i440fx")
     for device in added:
-        if device.tag == "interface" and device.find("model") is None:
-            device.append(element("model", {"type": "virtio"}))
+        if device.tag == "interface":
+            _complete_interface(document, device)
         if device.tag == "graphics" and device.get("port") is None:
             device.attrib.update(port="-1", autoport="yes")
         if device.tag == "disk":
             _complete_disk(document, device, modern=modern)
     return document
+
+
+def _complete_interface(document: ET.Element, card: ET.Element) -> None:
+    """A running guest and its definition must get the same MAC: it is drawn from the guest's UUID.
+
+    A new domain has none yet; there libvirt draws.
+    """
+    if card.find("model") is None:
+        card.append(element("model", {"type": "virtio"}))
+    seed = document.findtext("uuid")
+    if card.find("mac") is None and seed is not None:
+        taken = {mac.get("address") for mac in document.iterfind("devices/interface/mac")}
+        card.insert(0, element("mac", {"address": next(m for m in _macs(seed) if m not in taken)}))
+
+
+def _macs(seed: str) -> Iterator[str]:
+    """QEMU's own prefix, and three bytes of a hash."""
+    for number in count():
+        digest = hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()
+        yield f"52:54:00:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
 
 
 def _complete_disk(document: ET.Element, disk: ET.Element, *, modern: bool) -> None:

@@ -98,10 +98,17 @@ def _family(element: ET.Element) -> None:
     element.attrib.setdefault("family", "ipv6" if ":" in element.get("address", "") else "ipv4")
 
 
+def _current(element: ET.Element) -> None:
+    """Without ``current`` all virtual CPUs are there from the start."""
+    if (element.text or "").strip():
+        element.attrib.setdefault("current", (element.text or "").strip())
+
+
 CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
     "ip": (_prefix, _family),
     "memory": (_kib,),
     "currentMemory": (_kib,),
+    "vcpu": (_current,),
 }
 
 

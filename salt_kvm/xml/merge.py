@@ -32,11 +32,15 @@ VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """One declared thing that is not as declared; ``None`` is absent."""
+    """One declared thing that is not as declared; ``None`` is absent.
+
+    ``raw`` is the new value as libvirt takes it; ``old`` and ``new`` are for people.
+    """
 
     path: str
     old: object
     new: object
+    raw: str | None = None
 
     def change(self) -> dict[str, object]:
         return {"old": self.old, "new": self.new}
@@ -84,7 +88,8 @@ class _Walk:
         text = (want.text or "").strip()
         old = (seen.text or "").strip()
         if text and not same(seen.tag, "", old, text):
-            yield Difference(path, _shown(seen.tag, "", old) or None, _shown(seen.tag, "", text))
+            shown = _shown(seen.tag, "", old) or None, _shown(seen.tag, "", text)
+            yield Difference(path, *shown, raw=text)
             seen.text = want.text
         yield from self._children(seen, want, path)
 
@@ -122,7 +127,8 @@ class _Walk:
             _insert(parent, new)
             self.added.append(new)
             self._note(parent, want, new)
-            yield Difference(path, None, summary(new))
+            leaf = not len(new) and not new.attrib
+            yield Difference(path, None, summary(new), raw=(new.text or "") if leaf else None)
 
     def _note(self, parent: ET.Element, want: ET.Element, became: ET.Element) -> None:
         if parent.tag == "devices":
@@ -139,7 +145,7 @@ class _Walk:
 
 
 def _names(children: Sequence[ET.Element]) -> list[str]:
-    """Return a name for each of several elements of one tag, so that no two are told by the same."""
+    """Return a name for each of several elements of one tag; no two are the same."""
     if len(children) == 1 and children[0].tag not in identity.KEYS:
         return [children[0].tag]
     labels = [identity.label(child) for child in children]
@@ -177,7 +183,8 @@ def _attribute(seen: ET.Element, name: str, value: str, path: str) -> Iterator[D
     elif not same(seen.tag, name, old, value):
         seen.set(name, value)
         shown = None if old is None else _shown(seen.tag, name, old)
-        yield Difference(f"{path}/@{name}".lstrip("/"), shown, _shown(seen.tag, name, value))
+        new = _shown(seen.tag, name, value)
+        yield Difference(f"{path}/@{name}".lstrip("/"), shown, new, raw=value)
 
 
 def _shown(tag: str, name: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 RUN = os.getpid() % 10_000
 PREFIX = f"sktf{RUN}-"
 BRIDGE = f"virbrsk{RUN}"
+OTHERS = re.compile(rf"skti|bench-|sktf(?!{RUN}-)")
 SUBNET = f"10.{200 + RUN // 250}.{RUN % 250}"
 
 
@@ -81,17 +83,27 @@ def converge(run):
 
 
 def photograph():
-    """Everything a dry run could have touched: definitions, autostart links, libvirt's files."""
+    """Everything a dry run could have touched: definitions, autostart links, libvirt's files.
+
+    What other tests and benchmarks make at the same time is not this run's doing.
+    """
     seen = {}
     for kind in ("", "net-", "pool-"):
-        listed = virsh(f"{kind}list", "--all", "--name").split()
+        listed = [name for name in virsh(f"{kind}list", "--all", "--name").split() if ours(name)]
         seen[kind] = {name: virsh(f"{kind}dumpxml", name) for name in listed}
-        seen[f"{kind}state"] = virsh(f"{kind}list", "--all")
+        states = virsh(f"{kind}list", "--all").splitlines()[2:]
+        seen[f"{kind}state"] = [line.split() for line in states if ours(line)]
     for top in ("/etc/libvirt", "/var/lib/libvirt/images", "/var/lib/libvirt/qemu/nvram"):
         for path in sorted(Path(top).rglob("*")):
-            found = path.lstat()
-            seen[str(path)] = (found.st_mode, found.st_size, found.st_mtime_ns)
+            if path.is_file() and ours(path.name):
+                found = path.lstat()
+                seen[str(path)] = (found.st_mode, found.st_size, found.st_mtime_ns)
     return seen
+
+
+def ours(names):
+    """Tell whether nothing in ``names`` is another run's."""
+    return not OTHERS.search(str(names))
 
 
 @pytest.fixture(autouse=True)

@@ -121,7 +121,10 @@ def test_drift_out_of_band_is_mended_where_it_is_declared(converge, guest, tmp_p
     drifted.write_text(text.replace("<on_crash>destroy", "<on_crash>restart"))
     virsh("define", str(drifted))
     changes = converge("kvm_domain.present", **guest)["changes"]
-    assert changes == {"vcpu": {"old": "3", "new": "1"}}
+    assert changes == {
+        "vcpu": {"old": "3", "new": "1"},
+        "vcpu/@current": {"old": "3", "new": "1"},
+    }
     assert inactive().findtext("on_crash") == "restart"
 
 

@@ -110,7 +110,8 @@ def test_what_is_there_is_no_difference(fields):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"vcpus": 4}, {"vcpu": ("2", "4")}),
+        ({"vcpus": 4}, {"vcpu": ("2", "4"), "vcpu/@current": ("2", "4")}),
+        ({"vcpus": 2, "max_vcpus": 4}, {"vcpu": ("2", "4")}),
         ({"machine": "pc"}, {"os/type/@machine": ("pc-q35-7.2", "pc")}),
         ({"boot": ["cdrom", "hd"]}, {
             "os/boot[1]/@dev": ("hd", "cdrom"), "os/boot[2]/@dev": ("cdrom", "hd")}),

@@ -24,7 +24,7 @@ ALLOWED = {
     "spec": {"errors", "spec"},
     "xml": {"errors", "seen", "spec", "xml"},
     "plan": {"errors", "seen", "spec", "xml", "plan"},
-    "backend": {"errors", "seen", "spec", "plan", "backend"},
+    "backend": {"errors", "seen", "spec", "xml", "plan", "backend"},
     "nouns": {"errors", "seen", "spec", "xml", "plan", "backend"},
     "converge": {"errors", "seen", "spec", "plan", "backend", "nouns", "xml"},
     "actions": {

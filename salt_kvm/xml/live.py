@@ -1,0 +1,165 @@
+"""What of a difference can be made on a running guest, and what waits for its next start.
+
+``DEVICE_FIELDS`` names, for each tag of a device, the paths that libvirt changes on a running guest
+by ``virDomainUpdateDeviceFlags``; ``PROPERTIES`` those outside the devices that have a call of
+their own. Whatever stands in neither waits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from salt_kvm.xml import identity
+from salt_kvm.xml.equality import canonical
+from salt_kvm.xml.intent import Intent
+from salt_kvm.xml.merge import Difference, Merged, merge, summary
+
+DEVICE_FIELDS: Mapping[str, re.Pattern[str]] = {
+    "cdrom": re.compile(r"source/@(file|startupPolicy)|@type"),
+    "interface": re.compile(
+        r"@type|source/@(network|bridge|portgroup)|link/@state|bandwidth.*|filterref.*"
+    ),
+    "graphics": re.compile(r"@passwd(ValidTo)?"),
+}
+PLUGGABLE = frozenset({"disk", "interface"})
+# Tag and attribute (none: the text) of what libvirt has a call of its own for.
+PROPERTIES: Mapping[str, str] = {
+    "currentMemory": "memory",
+    "vcpu/@current": "vcpus",
+    "title": "title",
+    "description": "description",
+}
+
+
+@dataclass(frozen=True)
+class DeviceChange:
+    """A device of the running guest that is to be attached, detached or updated."""
+
+    how: str
+    element: ET.Element
+    path: str
+    changes: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What can be done now, in the order in which it is done, and what waits."""
+
+    devices: tuple[DeviceChange, ...]
+    properties: tuple[tuple[str, Difference], ...]
+    waiting: tuple[Difference, ...]
+
+
+def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bool) -> Live:
+    """Compare a running guest with what is declared.
+
+    :param live: the document of the running guest
+    :param intent: what is declared
+    :param persistent: the definition with the intent in it; it knows the MAC addresses and targets
+        by which a declared device is found again in ``live``
+    :param balloon: whether the guest's balloon driver answers
+    """
+    devices = tuple(_devices(live, intent, persistent))
+    now = tuple(change for change in devices if change.how != "wait")
+    waiting = [
+        difference for change in devices if change.how == "wait" for difference in change.changes
+    ]
+    properties = []
+    for difference in merge(live, _without_devices(intent)).differences:
+        name = PROPERTIES.get(difference.path)
+        if name is not None and _possible(live, difference, balloon=balloon):
+            properties.append((name, difference))
+        else:
+            waiting.append(difference)
+    return Live(now, tuple(properties), tuple(waiting))
+
+
+def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[DeviceChange]:
+    owned = [
+        identity.LISTS[name] for name in intent.lists if identity.LISTS[name].parent == "devices"
+    ]
+    declared: dict[str, list[tuple[ET.Element, ET.Element]]] = {row.tag: [] for row in owned}
+    for want, became in persistent.devices:
+        declared.setdefault(want.tag, []).append((want, became))
+    for tag, known in declared.items():
+        pairs, left = identity.pair(
+            [became for _want, became in known], live.findall(f"devices/{tag}")
+        )
+        for (want, _), (became, match) in zip(known, pairs, strict=True):
+            yield from _device(want, became, match)
+        for extra in left:
+            if any(row.owns(extra) for row in owned):
+                yield _plug("detach", extra, (summary(extra), None))
+
+
+def _device(
+    want: ET.Element, became: ET.Element, match: ET.Element | None
+) -> Iterator[DeviceChange]:
+    if match is None:
+        yield _plug("attach", became, (None, summary(want)))
+        return
+    merged = merge(match, Intent(want))
+    path = f"live/devices/{identity.label(became)}"
+    told = tuple(Difference(f"{path}/{d.path}", d.old, d.new) for d in merged.differences)
+    fields = DEVICE_FIELDS.get(_kind(match))
+    if told:
+        now = fields is not None and all(fields.fullmatch(d.path) for d in merged.differences)
+        yield DeviceChange("update" if now else "wait", merged.xml, path, told)
+
+
+def _plug(how: str, element: ET.Element, change: tuple[object, object]) -> DeviceChange:
+    path = f"live/devices/{identity.label(element)}"
+    possible = element.tag in PLUGGABLE and _kind(element) not in ("cdrom", "floppy")
+    return DeviceChange(how if possible else "wait", element, path, (Difference(path, *change),))
+
+
+def _kind(device: ET.Element) -> str:
+    return device.get("device", "") if device.get("device") in ("cdrom", "floppy") else device.tag
+
+
+def _without_devices(intent: Intent) -> Intent:
+    xml = ET.Element(intent.xml.tag, intent.xml.attrib)
+    xml.extend(child for child in intent.xml if child.tag != "devices")
+    return Intent(xml, intent.lists)
+
+
+def _possible(live: ET.Element, difference: Difference, *, balloon: bool) -> bool:
+    """What of memory and CPUs a running guest can be given, and can give back.
+
+    Up to the maximum that it was started with; memory through its balloon driver; CPUs that were
+    there when it started stay.
+    """
+    if difference.path not in ("currentMemory", "vcpu/@current") or difference.raw is None:
+        return difference.raw is not None
+    memory = difference.path == "currentMemory"
+    limit = int(live.findtext("memory" if memory else "vcpu", "0"))
+    now = live.findtext("currentMemory") if memory else _vcpus(live)
+    more = int(difference.raw) > int(now or limit)
+    return int(difference.raw) <= limit and (balloon if memory else more)
+
+
+def _vcpus(live: ET.Element) -> str | None:
+    vcpu = live.find("vcpu")
+    return None if vcpu is None else vcpu.get("current")
+
+
+def device_in(live: str, device: str) -> str | None:
+    """Return the device of a running guest that another document of it describes."""
+    wanted = ET.fromstring(device)
+    pairs, _left = identity.pair([wanted], ET.fromstring(live).findall(f"devices/{wanted.tag}"))
+    found = pairs[0][1]
+    return None if found is None else ET.tostring(found, encoding="unicode")
+
+
+def property_in(live: str, key: str) -> str:
+    """Return a property of a running guest as its document has it; empty where it has none."""
+    document = canonical(ET.fromstring(live))
+    path = next(path for path, name in PROPERTIES.items() if name == key)
+    tag, _, attribute = path.partition("/@")
+    found = document.find(tag)
+    if found is None:
+        return ""
+    return found.get(attribute, "") if attribute else (found.text or "").strip()

@@ -1,0 +1,134 @@
+"""What is changed on a running guest, one that answers: its kernel sees devices come and go."""
+
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from .conftest import PREFIX, virsh
+
+NAME = f"{PREFIX}live"
+
+
+def documents():
+    """Return the live and the persistent document."""
+    texts = (virsh("dumpxml", NAME), virsh("dumpxml", "--inactive", NAME))
+    return [ET.fromstring(text) for text in texts]
+
+
+@pytest.fixture
+def fields(guest_kernel, folder, network):
+    (folder / "a.raw").write_bytes(b"\0" * 1024**2)
+    (folder / "b.raw").write_bytes(b"\0" * 1024**2)
+    xml = (
+        f"<os><kernel>{guest_kernel.kernel}</kernel><initrd>{guest_kernel.initramfs}</initrd>"
+        f"<cmdline>{guest_kernel.arguments}</cmdline></os>"
+    )
+    return {
+        "name": NAME,
+        "memory": "256MiB",
+        "vcpus": 1,
+        "max_vcpus": 2,
+        "disks": [{"path": str(folder / "a.raw")}],
+        "interfaces": [{"network": network}],
+        "graphics": [{"type": "vnc", "password": "first"}],
+        "serial": [{"type": "pty", "log": str(folder / "serial.log")}],
+        "xml": xml,
+    }
+
+
+@pytest.fixture
+def running(converge, fields):
+    converge("kvm_domain.running", **fields)
+    log = Path(fields["serial"][0]["log"])
+    end = time.monotonic() + 60
+    while "tick" not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return virsh("domid", NAME)
+
+
+def test_a_disk_comes_and_goes(converge, fields, running):
+    path = str(Path(fields["disks"][0]["path"]).with_name("b.raw"))
+    more = {**fields, "disks": [{"path": path}, *fields["disks"]]}
+    changes = converge("kvm_domain.running", **more)["changes"]
+    assert set(changes) == {f"devices/disk[{path}]", f"live/devices/disk[{path}]"}
+    live, inactive = documents()
+    for path_ in ("target", "address"):
+        found = [d.find(f"devices/disk[2]/{path_}").attrib for d in (live, inactive)]
+        assert found[0] == found[1]
+    converge("kvm_domain.running", **fields)
+    assert path not in virsh("domblklist", NAME)
+    assert virsh("domid", NAME) == running
+
+
+def test_a_card_comes_and_goes_with_one_mac(converge, fields, running, network):
+    more = {**fields, "interfaces": [{"network": network}, {"network": network}]}
+    before = documents()[1].find("devices/interface/mac").get("address")
+    converge("kvm_domain.running", **more)
+    live, inactive = (
+        [(i.find("mac").get("address"), i.find("address").attrib) for i in d.iter("interface")]
+        for d in documents()
+    )
+    assert live == inactive
+    assert live[0][0] == before
+    assert len({mac for mac, _address in live}) == 2
+    converge("kvm_domain.running", **fields)
+    assert [i.find("mac").get("address") for i in documents()[0].iter("interface")] == [before]
+
+
+def test_a_card_moves_to_another_network_at_once(converge, run, fields, running):
+    other = f"{PREFIX}other"
+    run()("kvm_network.running", name=other, forward="isolated")
+    converge("kvm_domain.running", **{**fields, "interfaces": [{"network": other}]})
+    for document in documents():
+        assert document.find("devices/interface/source").get("network") == other
+
+
+def test_cpus_are_added_up_to_the_maximum(converge, fields, running):
+    changes = converge("kvm_domain.running", **{**fields, "vcpus": 2})["changes"]
+    assert changes["live/vcpu/@current"] == {"old": "1", "new": "2"}
+    # Given back only at the next boot, and told until then.
+    told = converge("kvm_domain.running", **fields)
+    assert "live/vcpu/@current" not in told["changes"]
+    assert "Waits for the next start: vcpu/@current '2' -> '1'" in told["comment"]
+
+
+def test_title_and_password_change_at_once(converge, fields, running):
+    fields["graphics"][0]["password"] = "second"
+    xml = fields["xml"] + "<title>A title</title><description>About it</description>"
+    told = converge("kvm_domain.running", **{**fields, "xml": xml})
+    assert "Waits" not in told["comment"]
+    live, _inactive = documents()
+    assert (live.findtext("title"), live.findtext("description")) == ("A title", "About it")
+    shown = virsh("dumpxml", "--security-info", NAME)
+    assert "passwd='second'" in shown
+
+
+def test_memory_waits_for_a_guest_without_a_balloon_driver(converge, fields, running):
+    told = converge("kvm_domain.running", **{**fields, "memory": "192MiB"})
+    assert "Waits for the next start: memory '256MiB' -> '192MiB'" in told["comment"]
+    assert virsh("domid", NAME) == running
+
+
+def test_restart_brings_what_waits(converge, fields, running):
+    told = converge("kvm_domain.running", **fields, machine=None, cpu="Nehalem")
+    assert "Waits" in told["comment"]
+    restarted = converge("kvm_domain.running", **fields, cpu="Nehalem", restart=True, timeout=60)
+    assert "Shut down" in restarted["comment"]
+    assert "Waits" not in restarted["comment"]
+    assert virsh("domid", NAME) != running
+
+
+def test_a_device_that_the_guest_keeps_is_told_and_tried_again(run, fields):
+    """Firmware without an operating system releases nothing."""
+    frozen = {**fields, "xml": None}
+    run()("kvm_domain.running", **frozen)
+    for _ in range(2):
+        told = run()("kvm_domain.running", **{**frozen, "disks": []})
+        assert told["result"] is False
+        assert "but that is not as declared: live/devices/disk" in told["comment"]
+    assert documents()[1].find("devices/disk") is None
+    virsh("destroy", NAME)
+    assert run()("kvm_domain.running", **{**frozen, "disks": []})["result"] is True
