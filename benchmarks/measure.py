@@ -20,6 +20,7 @@ from process import Counts, Sample
 
 SIZES = (10, 100, 300)
 PATIENCE = 30.0
+ATTEMPTS = 3
 TARGET = 1.5
 FLOORS = ("nop", "read")
 
@@ -84,8 +85,7 @@ def measure(host: fixture.Host, rows: Sequence[Case], sizes: Sequence[int], roun
             due = [row for row, to in turns if to == size]
             first = number % len(due)
             for row in due[first:] + due[:first]:
-                sample = process.run(row.command(size))
-                check(row, sample, size)
+                sample = converged(row, size)
                 figures.samples.setdefault((row.key, size), []).append(sample)
     return figures
 
@@ -100,8 +100,7 @@ def usable(
             if row.key == "kvm" and (why := would_change(row, size)) is not None:
                 say(f"left out: {row.label} with {size}: {why}")
                 continue
-            first = process.run(row.command(size))
-            check(row, first, size)
+            first = converged(row, size)
             if first.wall > PATIENCE:
                 say(f"left out: {row.label} with {size} domains takes {first.wall:.0f} s")
                 continue
@@ -113,14 +112,22 @@ def would_change(row: Case, size: int) -> str | None:
     """Say what the whole state would change on this host: that is nothing for a benchmark."""
     try:
         return cases.fault(process.run([*row.command(size), "test=True"]).output, size)
-    except SystemExit as error:
+    except process.Failed as error:
         return str(error)
 
 
-def check(row: Case, sample: Sample, size: int) -> None:
-    why = cases.fault(sample.output, size) if row.salt else None
-    if why is not None:
-        raise SystemExit(f"{row.label} with {size} domains: {why}")
+def converged(row: Case, size: int) -> Sample:
+    """Run a case once; again where what others do on this host got in its way, but not forever."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            sample = process.run(row.command(size))
+            why = cases.fault(sample.output, size) if row.salt else None
+        except process.Failed as error:
+            why = str(error)
+        if why is None:
+            return sample
+        say(f"{row.label} with {size} domains, {left} attempts left: {why}")
+    raise SystemExit(f"{row.label} with {size} domains does not end well")
 
 
 def report(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iterator[str]:

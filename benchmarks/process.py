@@ -21,6 +21,10 @@ LOCAL = re.compile(
 )
 
 
+class Failed(Exception):
+    """A process that ended with a failure; its last words."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One run: seconds on the clock, seconds of CPU (children included), standard output."""
@@ -49,7 +53,7 @@ class Counts:
 def run(command: Sequence[str], extra: dict[str, str] | None = None) -> Sample:
     """Run a command to its end and measure it.
 
-    :raises SystemExit: with what it said, when it fails
+    :raises Failed: when it does not end with success
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
@@ -72,7 +76,7 @@ def run(command: Sequence[str], extra: dict[str, str] | None = None) -> Sample:
         err.seek(0)
         output = out.read()
         if process.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{output[-3000:]}{err.read()[-3000:]}")
+            raise Failed(f"{' '.join(command)}: {output[-300:]} {err.read()[-300:]}")
     return Sample(wall, usage.ru_utime + usage.ru_stime, output)
 
 
@@ -81,7 +85,8 @@ def count(command: Sequence[str]) -> Counts:
     calls: Counter[str] = Counter()
     programs: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        run(command, {"PYTHONPATH": str(COUNTING), "BENCH_COUNTS": folder})
+        paths = [str(COUNTING), *filter(None, [os.environ.get("PYTHONPATH")])]
+        run(command, {"PYTHONPATH": os.pathsep.join(paths), "BENCH_COUNTS": folder})
         for path in Path(folder).iterdir():
             told = json.loads(path.read_text())
             calls.update(told["calls"])

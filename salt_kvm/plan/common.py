@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from salt_kvm.plan.steps import Define, Need, SetAutostart, Start, Step, Stop, Undefine, change
@@ -11,9 +11,9 @@ from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged, merge, summary
 
 
-def compose(seen: Observed | None, intent: Intent, blank: ET.Element) -> Merged:
+def compose(seen: Observed | None, intent: Intent, blank: Callable[[], ET.Element]) -> Merged:
     """Write the intent into the definition that is there, or into that of a new object."""
-    return merge(blank if seen is None else ET.fromstring(seen.xml), intent)
+    return merge(blank() if seen is None else ET.fromstring(seen.xml), intent)
 
 
 def definition(

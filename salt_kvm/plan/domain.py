@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
@@ -52,7 +53,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
             [f"kvm:domains:{name}:memory: needed to make the domain, which is not there"]
         )
     intent = xml.intent(name, want, seen.facts)
-    merged = common.compose(there, intent, xml.blank(name, want, seen.facts))
+    merged = common.compose(there, intent, partial(xml.blank, name, want, seen.facts))
     xml.complete(merged.xml, merged.added)
     live = _compare(seen, intent, merged) if want.state != "stopped" else None
     yield from _images(name, want, seen)
@@ -76,7 +77,7 @@ def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]
     if seen.domain is None or seen.domain.live is None:
         return ()
     intent = xml.intent(name, want, seen.facts)
-    merged = common.compose(seen.domain, intent, xml.blank(name, want, seen.facts))
+    merged = common.compose(seen.domain, intent, partial(xml.blank, name, want, seen.facts))
     live = _compare(seen, intent, merged)
     return () if live is None else _told(want, live.waiting)
 

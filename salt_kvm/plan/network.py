@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from salt_kvm.plan import common
 from salt_kvm.plan.steps import Step
@@ -19,7 +20,7 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
         yield from common.undefine("network", name, seen)
         return
     intent = xml.intent(name, want)
-    merged = common.compose(seen, intent, xml.blank(name))
+    merged = common.compose(seen, intent, partial(xml.blank, name))
     yield from common.definition("network", name, seen, intent, merged)
     yield from common.autostart("network", name, seen, want.autostart)
     if want.state == "running":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from salt_kvm.errors import SpecError
 from salt_kvm.plan import common
@@ -34,7 +35,7 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
     if want.path is not None and seen.directory is None:
         yield _make_directory(want.path)
     intent = xml.intent(name, want)
-    merged = common.compose(seen.pool, intent, xml.blank(name))
+    merged = common.compose(seen.pool, intent, partial(xml.blank, name))
     yield from common.definition("pool", name, seen.pool, intent, merged)
     yield from common.autostart("pool", name, seen.pool, want.autostart)
     if want.state == "running":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
+from salt_kvm.xml.equality import canonical
 
 ABSENT = "{urn:salt-kvm:intent}absent"
 
@@ -28,6 +29,10 @@ class Intent:
 
     xml: ET.Element
     lists: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Bring what is declared into the spelling that is compared."""
+        canonical(self.xml)
 
 
 def element(

@@ -7,6 +7,7 @@ their own. Whatever stands in neither waits.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bo
         difference for change in devices if change.how == "wait" for difference in change.changes
     ]
     properties = []
-    for difference in merge(live, _without_devices(intent)).differences:
+    for difference in merge(copy.deepcopy(live), _without_devices(intent)).differences:
         name = PROPERTIES.get(difference.path)
         if name is not None and _possible(live, difference, balloon=balloon):
             properties.append((name, difference))
@@ -101,7 +102,7 @@ def _device(
     if match is None:
         yield _plug("attach", became, (None, summary(want)))
         return
-    merged = merge(match, Intent(want))
+    merged = merge(copy.deepcopy(match), Intent(want))
     path = f"live/devices/{identity.label(became)}"
     told = tuple(Difference(f"{path}/{d.path}", d.old, d.new) for d in merged.differences)
     fields = DEVICE_FIELDS.get(_kind(match))

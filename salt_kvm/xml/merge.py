@@ -60,16 +60,15 @@ class Merged:
     devices: tuple[tuple[ET.Element, ET.Element], ...]
 
 
-def merge(seen: ET.Element, intent: Intent) -> Merged:
-    """Return ``seen`` with ``intent`` written into it; neither argument is changed.
+def merge(document: ET.Element, intent: Intent) -> Merged:
+    """Write ``intent`` into ``document``, in place: a document is parsed for one merge.
 
-    :param seen: libvirt's document
-    :param intent: what is declared
+    :param document: libvirt's document
+    :param intent: what is declared; it is not changed
     """
     walk = _Walk(intent.lists)
-    xml = canonical(copy.deepcopy(seen))
-    differences = tuple(walk.element(xml, canonical(copy.deepcopy(intent.xml)), ""))
-    return Merged(xml, differences, tuple(walk.added), tuple(walk.devices))
+    differences = tuple(walk.element(canonical(document), intent.xml, ""))
+    return Merged(document, differences, tuple(walk.added), tuple(walk.devices))
 
 
 class _Walk:
