@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from salt_kvm.errors import ConnectError, DependencyError, KvmError
+from salt_kvm.errors import ConnectError, DependencyError, KvmError, UnmetError
 
 if TYPE_CHECKING:
     from salt_kvm.backend.world import World
@@ -114,14 +114,25 @@ def _declared_uri(salt: Salt) -> str | None:
 
 def _failed(name: str, error: KvmError, salt: Salt, *, test: bool) -> Verdict:
     """A dry run can't foretell what it can't see yet; that is no failure."""
-    unseen = isinstance(error, DependencyError) or (
-        isinstance(error, ConnectError) and _something_is_due(salt)
-    )
-    if test and unseen:
+    if test and _may_come(error, salt):
         return verdict(name, None, f"can't be observed yet: {error}")
     return verdict(name, False, str(error))
 
 
-def _something_is_due(salt: Salt) -> bool:
-    """True when an earlier state of this dry run would change the host."""
-    return any(ran.get("result") is None for ran in salt.get("__running__", {}).values())
+def _may_come(error: KvmError, salt: Salt) -> bool:
+    """True when what is missing may be made by an earlier state of this dry run.
+
+    What our own states would make is promised among them; of the files that a package or another
+    module's state would bring nothing is known.
+    """
+    if isinstance(error, UnmetError):
+        return any(not due.startswith("kvm_") for due in _due(salt))
+    return isinstance(error, DependencyError) or (
+        isinstance(error, ConnectError) and bool(_due(salt))
+    )
+
+
+def _due(salt: Salt) -> list[str]:
+    """Return the tags of this dry run's earlier states that would change the host."""
+    running = salt.get("__running__", {})
+    return [tag for tag, ran in running.items() if ran.get("result") is None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from salt_kvm.backend.live import balloon
-from salt_kvm.backend.world import View
+from salt_kvm.backend.world import Images, View
 from salt_kvm.plan import domain, image, network, pool
 from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Observed
@@ -39,19 +39,18 @@ def _image(view: View, name: str, want: Image) -> Any:
 
 
 def _network(view: View, name: str, want: Network) -> Any:
-    return view.read("network", name)
+    return view.read("network", name, autostart=want.autostart is not None)
 
 
 def _pool(view: View, name: str, want: Pool) -> Any:
     directory = view.file(want.path) if want.path is not None and view.world.local else None
-    return pool.PoolSeen(view.read("pool", name), directory)
+    there = view.read("pool", name, autostart=want.autostart is not None)
+    return pool.PoolSeen(there, directory)
 
 
 def _domain(view: View, name: str, want: Domain) -> Any:
-    sized = [str(disk.path) for disk in want.disks or [] if disk.size is not None]
-    images = {path: seen for path in sized if (seen := view.image(path)) is not None}
-    there = view.read("domain", name)
-    return domain.DomainSeen(there, images, view.world.facts, _balloon(view, there, want))
+    there = view.read("domain", name, autostart=want.autostart is not None)
+    return domain.DomainSeen(there, Images(view), view.world.facts, _balloon(view, there, want))
 
 
 def _balloon(view: View, there: Observed | None, want: Domain) -> bool:

@@ -1,6 +1,7 @@
 """What tests of every kind share: a libvirtd that answers, and a guest that boots in seconds."""
 
 import gzip
+import logging
 import os
 import shutil
 import signal
@@ -41,6 +42,11 @@ sleep 100000
 def pytest_configure():
     """Let a termination, like an interrupt, run the ends of the fixtures."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    """Salt tells at exit what it has held back, to a stream that pytest has closed by then."""
+    logging.raiseExceptions = False
 
 
 class Guest(NamedTuple):

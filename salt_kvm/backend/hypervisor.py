@@ -95,13 +95,16 @@ class Hypervisor:
         except self.libvirt.libvirtError:
             return False
 
-    def read(self, kind: str, name: str) -> Observed | None:
-        """Return an object as it is; ``None`` where there is none."""
+    def read(self, kind: str, name: str, *, autostart: bool = True) -> Observed | None:
+        """Return an object as it is; ``None`` where there is none.
+
+        :param autostart: false where nobody will ask for it, which saves a call
+        """
         with self._saying(ObserveError, f"{kind} {name}"):
             found = self._find(kind, name)
-            return None if found is None else self._observe(kind, name, found)
+            return None if found is None else self._observe(kind, name, found, autostart=autostart)
 
-    def _observe(self, kind: str, name: str, found: Any) -> Observed | None:
+    def _observe(self, kind: str, name: str, found: Any, *, autostart: bool) -> Observed | None:
         try:
             inactive = self.flag(KINDS[kind].inactive)
             secure = self.flag("VIR_DOMAIN_XML_SECURE") if kind == "domain" else 0
@@ -111,7 +114,7 @@ class Hypervisor:
                 name=name,
                 xml=found.XMLDesc(inactive | secure),
                 live=found.XMLDesc(secure) if active else None,
-                autostart=bool(found.autostart()),
+                autostart=autostart and bool(found.autostart()),
                 persistent=not active or bool(found.isPersistent()),
             )
         except self.libvirt.libvirtError as error:

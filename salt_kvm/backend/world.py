@@ -65,11 +65,11 @@ class View:
     world: World
     promises: Promises
 
-    def read(self, kind: str, name: str) -> Observed | None:
-        """Return a domain, network or pool."""
+    def read(self, kind: str, name: str, *, autostart: bool = True) -> Observed | None:
+        """Return a domain, network or pool; its autostart only where that is asked for."""
         if (kind, name) in self.promises.objects:
             return self.promises.objects[kind, name]
-        return self.world.hypervisor.read(kind, name)
+        return self.world.hypervisor.read(kind, name, autostart=autostart)
 
     def image(self, path: str) -> FileSeen | None:
         """Return an image file, with the size that a guest sees."""
@@ -95,6 +95,16 @@ class View:
         """Return the sentence that says what is missing; ``None`` where the need is met."""
         fault = _CHECKS[need.what](self, need)
         return None if fault is None else f"{fault}; {need.cure}"
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a view by path, each looked at when it is asked for."""
+
+    view: View
+
+    def get(self, path: str, /) -> FileSeen | None:
+        return self.view.image(path)
 
 
 def _file(view: View, need: Need) -> str | None:

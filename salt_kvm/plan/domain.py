@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
@@ -31,12 +32,18 @@ TIMEOUT = 120
 LOST_FILE = "declare it, or correct its path"
 
 
+class Images(Protocol):
+    """The image files of the host by path; only those that a plan asks for are looked at."""
+
+    def get(self, path: str, /) -> FileSeen | None: ...
+
+
 @dataclass(frozen=True)
 class DomainSeen:
-    """A domain, the image files that its disks name, and what its hypervisor can do."""
+    """A domain, the images that its disks name, and what its hypervisor and its guest can do."""
 
     domain: Observed | None
-    images: Mapping[str, FileSeen]
+    images: Images
     facts: Facts
     balloon: bool = False
 
@@ -56,7 +63,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     merged = common.compose(there, intent, partial(xml.blank, name, want, seen.facts))
     xml.complete(merged.xml, merged.added)
     live = _compare(seen, intent, merged) if want.state != "stopped" else None
-    yield from _images(name, want, seen)
+    yield from _images(name, want, seen, merged)
     needs = (*_medium_needs(merged), *_network_needs(merged, "network"), *_kvm_needs(merged))
     # Plugged in before it is defined, so that the definition can keep the slot that it got;
     # pulled out after, so that it is gone at the next boot even where the guest refuses now.
@@ -101,32 +108,30 @@ def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
         yield Shutdown(kind="domain", name=name, timeout=timeout, force=force, changes=changes)
 
 
-def _images(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterator[Step]:
     """A disk that is new in the definition brings its image; one that lost its file does not."""
+    new = {path for device in merged.added if (path := _file(device)) is not None}
     for index, disk in enumerate(want.disks or []):
-        if disk.size is None or disk.path in _disk_files(seen.domain):
+        if disk.size is None or disk.path not in new:
             continue
         where = f"kvm:domains:{name}:disks[{index}]"
         there = seen.images.get(disk.path)
         if there is None:
-            step = image.create(disk.path, disk.format or "raw", disk.size, where)
-            yield _named(step, disk)
+            yield _named(image.create(disk.path, disk.format or "raw", disk.size, where), disk)
         elif there.size is not None and there.size != disk.size:
             raise SpecError(
                 [f"{where}:size: {disk.path} is there with {Size(there.size)}, not {disk.size}"]
             )
 
 
+def _file(device: ET.Element) -> str | None:
+    source = device.find("source")
+    return None if source is None else source.get("file")
+
+
 def _named(step: Step, disk: Disk) -> Step:
     """A domain can make several images, so each has its own place in ``changes``."""
     return replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
-
-
-def _disk_files(seen: Observed | None) -> set[str]:
-    if seen is None:
-        return set()
-    sources = ET.fromstring(seen.xml).iterfind("devices/disk/source")
-    return {source.get("file", "") for source in sources}
 
 
 STEPS = {"attach": AttachDevice, "detach": DetachDevice, "update": UpdateDevice}
@@ -163,8 +168,7 @@ def _medium_needs(merged: Merged) -> Iterator[Need]:
     if not any(path.startswith("devices") for path in touched):
         return
     for disk in merged.xml.iterfind("devices/disk"):
-        source, driver = disk.find("source"), disk.find("driver")
-        path = None if source is None else source.get("file")
+        path, driver = _file(disk), disk.find("driver")
         if path is not None:
             format = None if driver is None else driver.get("type")
             yield Need("file", path, LOST_FILE, None if disk.get("device") == "cdrom" else format)
@@ -184,8 +188,8 @@ def _kvm_needs(merged: Merged) -> Iterator[Need]:
 
 
 def _start_needs(merged: Merged) -> Iterator[Need]:
-    for source in merged.xml.iterfind("devices/disk/source"):
-        path = source.get("file")
+    for disk in merged.xml.iterfind("devices/disk"):
+        path = _file(disk)
         if path is not None:
             yield Need("file", path, LOST_FILE)
     yield from _network_needs(merged, "active network")

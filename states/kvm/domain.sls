@@ -1,3 +1,3 @@
-{%- from "kvm/map.jinja" import kvm with context %}
-{%- from "kvm/declare.jinja" import declare with context %}
-{{ declare("domain", kvm.get("domains"), ["present", "running", "stopped", "absent"], "running") }}
+#!jinja|json
+{%- from "kvm/declare.jinja" import declare %}
+{{ declare("domain", salt["pillar.get"]("kvm:domains", {}), ["present", "running", "stopped", "absent"], "running") }}

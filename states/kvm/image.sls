@@ -1,3 +1,3 @@
-{%- from "kvm/map.jinja" import kvm with context %}
-{%- from "kvm/declare.jinja" import declare with context %}
-{{ declare("image", kvm.get("images"), ["present", "absent"], "present") }}
+#!jinja|json
+{%- from "kvm/declare.jinja" import declare %}
+{{ declare("image", salt["pillar.get"]("kvm:images", {}), ["present", "absent"], "present") }}

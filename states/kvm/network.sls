@@ -1,3 +1,3 @@
-{%- from "kvm/map.jinja" import kvm with context %}
-{%- from "kvm/declare.jinja" import declare with context %}
-{{ declare("network", kvm.get("networks"), ["present", "running", "stopped", "absent"], "running") }}
+#!jinja|json
+{%- from "kvm/declare.jinja" import declare %}
+{{ declare("network", salt["pillar.get"]("kvm:networks", {}), ["present", "running", "stopped", "absent"], "running") }}

@@ -1,3 +1,3 @@
-{%- from "kvm/map.jinja" import kvm with context %}
-{%- from "kvm/declare.jinja" import declare with context %}
-{{ declare("pool", kvm.get("pools"), ["present", "running", "stopped", "absent"], "running") }}
+#!jinja|json
+{%- from "kvm/declare.jinja" import declare %}
+{{ declare("pool", salt["pillar.get"]("kvm:pools", {}), ["present", "running", "stopped", "absent"], "running") }}
