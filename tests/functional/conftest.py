@@ -57,6 +57,8 @@ def run(opts, modules):
     def make(*, test=False):
         context = {}
         states = salt.loader.states({**opts, "test": test}, modules, {}, None, context=context)
+        # What a state sees of the run's earlier states.
+        states.pack["__running__"] = {}
         return Run(states=states, context=context)
 
     return make

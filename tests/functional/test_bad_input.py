@@ -159,6 +159,16 @@ def test_a_dry_run_before_libvirtd_is_started_is_not_red(run):
     assert "can't be observed yet" in told["comment"]
 
 
+@pytest.mark.parametrize(("due", "result"), [("pkg", None), ("kvm_pool", False)])
+def test_a_dry_run_before_a_file_is_installed_is_not_red(run, due, result):
+    """A package may bring the file; what our own states would make is known."""
+    dry = run(test=True)
+    dry.states.pack["__running__"] = {f"{due}_|-earlier_|-earlier_|-run": {"result": None}}
+    told = dry("kvm_domain.running", name=NAME, memory="64MiB", cdrom="/nowhere.iso")
+    assert told["result"] is result
+    assert "/nowhere.iso is not there" in told["comment"]
+
+
 @pytest.fixture
 def full_disk(folder):
     """A file system of 1 MiB with no room left."""
