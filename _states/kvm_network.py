@@ -3,8 +3,10 @@ Networks
 ========
 
 A libvirt network: a bridge of the host, with the DHCP and DNS of libvirt's dnsmasq behind it.
-A network that guests use is never restarted for a change; what waits for its next start is said
-in the comment of every run.
+DHCP ranges and hosts, DNS hosts, TXT and SRV records, portgroups and the devices of a forward mode
+are changed on the active network at once, and no guest is cut off. What libvirt can't change there
+is written to the definition, and said to wait in the comment of every run until the network is
+restarted: by hand, or by ``restart: true``, which plugs the running guests in again.
 """
 
 from salt_kvm import face
@@ -13,13 +15,30 @@ from salt_kvm import face
 def present(
     name,
     forward=None,
+    devices=None,
+    pf=None,
+    addresses=None,
+    managed=None,
+    nat=None,
     bridge=None,
+    stp=None,
+    delay=None,
+    mac_table_manager=None,
+    zone=None,
+    virtualport=None,
+    vlan=None,
+    port_isolation=None,
     ip=None,
     dhcp=None,
+    ips=None,
     dns=None,
     domain=None,
     mtu=None,
+    bandwidth=None,
+    portgroups=None,
+    routes=None,
     autostart=None,
+    restart=None,
     xml=None,
     connection=None,
 ):
@@ -27,15 +46,47 @@ def present(
     Make sure that a network is defined as declared; whether it is active is left alone.
 
     :param str name: name of the network
-    :param str forward: ``nat``, ``route``, ``open``, ``bridge`` or ``isolated``
+    :param str forward: ``nat``, ``route``, ``open`` or ``isolated`` (a bridge that libvirt makes);
+        ``bridge`` (a bridge of the host, or macvtap where ``devices`` are given), ``private``,
+        ``vepa`` or ``passthrough`` (macvtap), ``hostdev`` (PCI devices handed to guests)
+    :param list devices: the host's network devices that the traffic leaves by
+    :param str pf: for ``hostdev``: the device whose virtual functions the guests get
+    :param list addresses: for ``hostdev``: PCI addresses such as ``0000:03:10.0``
+    :param bool managed: for ``hostdev``: libvirt takes the device from its host driver
+    :param dict nat: ``addresses`` and ``ports``, each ``first-last``, that hide the guests, and
+        ``ipv6``, true to hide IPv6 too
     :param str bridge: name of the host's bridge, 15 characters at most; libvirt chooses one
+    :param bool stp: spanning tree protocol of the bridge
+    :param int delay: seconds that the bridge waits before it forwards
+    :param str mac_table_manager: ``kernel`` or ``libvirt``
+    :param str zone: firewalld's zone of the bridge
+    :param str virtualport: ``openvswitch`` for a bridge of Open vSwitch, ``802.1Qbg``, ``802.1Qbh``
+    :param dict vlan: a VLAN tag, or ``tags``, ``trunk`` and ``native`` (the tag that is sent
+        untagged); for Open vSwitch, ``passthrough`` and ``hostdev``
+    :param bool port_isolation: guests can't reach one another, only what is beyond the bridge
     :param str ip: the host's own address with its prefix: ``192.168.122.1/24``
-    :param dict dhcp: ``ranges``, a list of ``first-last``, and ``hosts``, a list of static leases
-        with ``mac``, ``ip`` and ``name``; each list is declared in full
-    :param list dns: names that the network's DNS knows: mappings with ``ip`` and ``names``
-    :param str domain: DNS domain of the guests
+    :param dict dhcp: ``ranges``, a list of ``first-last``; ``lease``, how long they are given:
+        ``90m``, ``2h``, ``infinite``; ``hosts``, a list of static leases with ``mac``, ``ip``,
+        ``name``, ``lease`` (IPv6: ``id`` instead of ``mac``); ``bootp`` with ``file`` and
+        ``server``; each list is declared in full
+    :param list ips: several addresses in place of ``ip`` and ``dhcp``, declared in full: mappings
+        with ``address``, ``dhcp``, ``local_ptr`` and ``tftp``, a directory
+    :param list dns: the names that the network's DNS knows, mappings with ``ip`` and ``names``; or
+        a mapping with ``enable``, ``forward_plain_names``, ``forwarders`` (each ``address``,
+        ``domain``), ``hosts``, ``txt`` (each ``name``, ``value``) and ``srv`` (each ``service``,
+        ``protocol``, ``domain``, ``target``, ``port``, ``priority``, ``weight``)
+    :param str domain: DNS domain of the guests; or a mapping with ``name`` and ``local_only``, true
+        to keep its names from other servers
     :param int mtu: largest packet in bytes, 68 to 65535
+    :param dict bandwidth: ``inbound`` and ``outbound``, each ``average`` and ``peak`` in kilobytes
+        per second and ``burst`` in kilobytes
+    :param list portgroups: settings that a guest's card takes over by name, declared in full:
+        mappings with ``name``, ``default``, ``vlan``, ``bandwidth`` and ``virtualport``
+    :param list routes: routes of the host, declared in full: mappings with ``to``, ``gateway`` and
+        ``metric``
     :param bool autostart: start it with the host; undeclared is left alone
+    :param bool restart: restart the active network where a change waits for its start, and plug the
+        running guests in again
     :param str xml: libvirt XML (what stands inside ``<network>``) to merge in:
         https://libvirt.org/formatnetwork.html
     :param str connection: libvirt URI; default ``qemu:///system``
@@ -49,6 +100,9 @@ def present(
             - ip: 192.168.122.1/24
             - dhcp:
                 ranges: [192.168.122.2-192.168.122.254]
+            - dns:
+                hosts: [{ip: 192.168.122.10, names: [web1]}]
+                txt: [{name: about, value: a laboratory}]
     """
     return face.state("network", "present", globals(), locals())
 
@@ -56,13 +110,30 @@ def present(
 def running(
     name,
     forward=None,
+    devices=None,
+    pf=None,
+    addresses=None,
+    managed=None,
+    nat=None,
     bridge=None,
+    stp=None,
+    delay=None,
+    mac_table_manager=None,
+    zone=None,
+    virtualport=None,
+    vlan=None,
+    port_isolation=None,
     ip=None,
     dhcp=None,
+    ips=None,
     dns=None,
     domain=None,
     mtu=None,
+    bandwidth=None,
+    portgroups=None,
+    routes=None,
     autostart=None,
+    restart=None,
     xml=None,
     connection=None,
 ):
@@ -83,13 +154,30 @@ def running(
 def stopped(
     name,
     forward=None,
+    devices=None,
+    pf=None,
+    addresses=None,
+    managed=None,
+    nat=None,
     bridge=None,
+    stp=None,
+    delay=None,
+    mac_table_manager=None,
+    zone=None,
+    virtualport=None,
+    vlan=None,
+    port_isolation=None,
     ip=None,
     dhcp=None,
+    ips=None,
     dns=None,
     domain=None,
     mtu=None,
+    bandwidth=None,
+    portgroups=None,
+    routes=None,
     autostart=None,
+    restart=None,
     xml=None,
     connection=None,
 ):

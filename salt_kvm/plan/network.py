@@ -21,6 +21,7 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
         return
     intent = xml.intent(name, want)
     merged = common.compose(seen, intent, partial(xml.blank, name))
+    xml.complete(merged.xml)
     yield from common.definition("network", name, seen, intent, merged)
     yield from common.autostart("network", name, seen, want.autostart)
     if want.state == "running":

@@ -62,11 +62,25 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("range", "start"): same_address,
     ("range", "end"): same_address,
     ("host", "ip"): same_address,
+    ("forwarder", "addr"): same_address,
+    ("route", "gateway"): same_address,
 }
 
 
 # What an attribute that libvirt left out stands for.
-OMITTED: dict[tuple[str, str], str] = {("graphics", "port"): "-1"}
+OMITTED: dict[tuple[str, str], str] = {
+    ("graphics", "port"): "-1",
+    ("forward", "managed"): "no",
+    ("nat", "ipv6"): "no",
+    ("bridge", "macTableManager"): "kernel",
+    ("domain", "localOnly"): "no",
+    ("dns", "enable"): "yes",
+    ("dns", "forwardPlainNames"): "yes",
+    ("ip", "localPtr"): "no",
+    ("srv", "priority"): "0",
+    ("srv", "weight"): "0",
+    ("port", "isolated"): "no",
+}
 
 
 def same(tag: str, attribute: str, seen: str | None, want: str) -> bool:
@@ -98,6 +112,15 @@ def _family(element: ET.Element) -> None:
     element.attrib.setdefault("family", "ipv6" if ":" in element.get("address", "") else "ipv4")
 
 
+LEASE_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
+
+
+def _seconds(element: ET.Element) -> None:
+    unit = LEASE_SECONDS[element.get("unit", "minutes")]
+    element.set("expiry", str(int(element.get("expiry", "0")) * unit))
+    element.set("unit", "seconds")
+
+
 def _current(element: ET.Element) -> None:
     """Without ``current`` all virtual CPUs are there from the start."""
     if (element.text or "").strip():
@@ -106,6 +129,8 @@ def _current(element: ET.Element) -> None:
 
 CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
     "ip": (_prefix, _family),
+    "route": (_prefix, _family),
+    "lease": (_seconds,),
     "memory": (_kib,),
     "currentMemory": (_kib,),
     "vcpu": (_current,),

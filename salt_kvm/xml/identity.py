@@ -36,6 +36,16 @@ def both(*keys: Key) -> Key:
     return read
 
 
+def together(*names: str) -> Key:
+    """The key of several attributes, of which some may be missing."""
+
+    def read(element: ET.Element) -> Hashable:
+        values = tuple(element.get(name) for name in names)
+        return values if any(values) else None
+
+    return read
+
+
 def mac(element: ET.Element) -> Hashable:
     """An interface by its MAC address, in whichever case it is written."""
     address = at("mac", "address")(element)
@@ -67,17 +77,26 @@ def any_drive(element: ET.Element) -> Hashable:
 
 KEYS: dict[str, Sequence[Key]] = {
     "disk": (at("target", "dev"), source, any_drive),
-    "interface": (mac, source, any_of_its_kind),
+    # A forward mode's interface is a device of the host, and has nothing but its name.
+    "interface": (at(".", "dev"), mac, source, any_of_its_kind),
     "graphics": (any_of_its_kind,),
     "controller": (both(at(".", "type"), at(".", "index")), at(".", "type")),
     "channel": (at("target", "name"),),
     "filesystem": (at("target", "dir"),),
     "feature": (at(".", "name"),),
     "timer": (at(".", "name"),),
-    "host": (at(".", "mac"), at(".", "ip"), at(".", "name")),
+    "host": (at(".", "mac"), at(".", "id"), at(".", "ip"), at(".", "name")),
     "range": (both(at(".", "start"), at(".", "end")),),
     "ip": (both(at(".", "family"), at(".", "address")), at(".", "family"), any_of_its_kind),
     "portgroup": (at(".", "name"),),
+    "txt": (at(".", "name"),),
+    "srv": (
+        together("service", "protocol", "domain", "target"),
+        together("service", "protocol", "domain"),
+    ),
+    "forwarder": (together("domain", "addr"),),
+    "route": (together("address", "prefix"),),
+    "tag": (at(".", "id"),),
 }
 
 
@@ -105,6 +124,16 @@ LISTS: dict[str, Listed] = {
     "dhcp.hosts": Listed("ip/dhcp", "host"),
     "dns": Listed("dns", "host"),
     "dns.names": Listed("dns/host", "hostname"),
+    "dns.txt": Listed("dns", "txt"),
+    "dns.srv": Listed("dns", "srv"),
+    "dns.forwarders": Listed("dns", "forwarder"),
+    "network.ips": Listed("", "ip"),
+    "network.routes": Listed("", "route"),
+    "network.portgroups": Listed("", "portgroup"),
+    "network.vlan": Listed("vlan", "tag"),
+    "portgroup.vlan": Listed("portgroup/vlan", "tag"),
+    "forward.devices": Listed("forward", "interface"),
+    "forward.addresses": Listed("forward", "address"),
 }
 
 
@@ -141,6 +170,11 @@ def label(element: ET.Element) -> str:
     return element.tag
 
 
+def forwarded(element: ET.Element) -> Hashable:
+    """A device of the host that a network's traffic leaves by."""
+    return element.get("dev") if element.tag == "interface" else None
+
+
 LABELS: Sequence[Key] = (
     any_drive,
     source,
@@ -148,6 +182,12 @@ LABELS: Sequence[Key] = (
     at("target", "dev"),
     at(".", "name"),
     both(at(".", "start"), at(".", "end")),
+    at(".", "mac"),
+    at(".", "ip"),
+    forwarded,
+    both(at(".", "service"), at(".", "protocol")),
+    both(at(".", "address"), at(".", "gateway")),
+    at(".", "addr"),
 )
 
 

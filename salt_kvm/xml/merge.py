@@ -22,6 +22,9 @@ HIDDEN = "(hidden)"
 # Shown with a unit; the documents are in their canonical spelling by then.
 KIB = {("memory", ""), ("currentMemory", "")}
 
+# Present for their children only; libvirt drops one that has none.
+CONTAINERS = {"dns", "dhcp", "nat", "bandwidth"}
+
 # Where this attribute changes, what else stands in the element belonged to its old value.
 VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cpu": ("mode", ("model", "vendor", "topology", "feature", "maxphysaddr")),
@@ -121,7 +124,7 @@ class _Walk:
         elif match is not None:
             self._note(parent, want, match)
             yield from self.element(match, want, path)
-        elif not _only_absent(want):
+        elif not _only_absent(want) and not _nothing(want):
             new = _without_markers(want)
             _insert(parent, new)
             self.added.append(new)
@@ -205,6 +208,11 @@ def without_secrets(text: str) -> str:
 def _only_absent(want: ET.Element) -> bool:
     """Tell whether an element is named only to say what it must not have."""
     return bool(want.attrib) and not len(want) and set(want.attrib.values()) == {ABSENT}
+
+
+def _nothing(want: ET.Element) -> bool:
+    """Tell whether an element is empty, and one that libvirt leaves out when it is."""
+    return want.tag in CONTAINERS and not want.attrib and not len(want)
 
 
 def _without_markers(want: ET.Element) -> ET.Element:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Callable, Iterable, Mapping
 from xml.etree import ElementTree as ET
 
-from salt_kvm.spec.network import Dhcp, DhcpHost, DnsHost, Network, split_range
+from salt_kvm.spec.network import Bandwidth, DnsDomain, Network, Portgroup, Rate, Route, Vlan
+from salt_kvm.spec.network_values import MANAGED, pci, split_ports, split_range
+from salt_kvm.xml import network_ip as ip
 from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
 from salt_kvm.xml.merge import merge
+
+WORD = {True: "yes", False: "no", None: None}
+SWITCH = {True: "on", False: "off", None: None}
+GONE = {ABSENT: "yes"}
+# What a network had in a mode of libvirt's own bridges and can't keep in the others.
+LEFTOVERS = ("mac", "mtu", "domain", "dns")
 
 
 def intent(name: str, want: Network) -> Intent:
     """Render what ``want`` declares, with its ``xml`` fragment merged in."""
-    xml = element(
-        "network",
-        None,
-        element("name", text=name),
-        _forward(want),
-        None if want.bridge is None else element("bridge", {"name": want.bridge}),
-        None if want.mtu is None else element("mtu", {"size": want.mtu}),
-        None if want.domain is None else element("domain", {"name": want.domain}),
-        None if want.dns is None else element("dns", None, *map(_dns_host, want.dns)),
-        _ip(want),
-    )
+    xml = element("network", None, element("name", text=name))
+    for build in BUILDERS:
+        xml.extend(build(want))
     if want.xml is not None:
         overlay = parse_fragment(want.xml, "network", f"kvm:networks:{name}")
         xml = merge(xml, Intent(overlay)).xml
@@ -30,54 +30,168 @@ def intent(name: str, want: Network) -> Intent:
 
 
 def _lists(want: Network) -> frozenset[str]:
-    dhcp = want.dhcp or Dhcp()
-    rows: dict[str, object] = {"dhcp.ranges": dhcp.ranges, "dhcp.hosts": dhcp.hosts}
-    rows |= {"dns": want.dns, "dns.names": want.dns}
+    """Return the lists that are declared in full, or that the forward mode has no place for."""
+    other = want.forward is not None and want.forward not in MANAGED
+    rows: Mapping[str, object] = {
+        "network.ips": want.ips if not other else [],
+        "network.routes": want.routes if not other else [],
+        "network.portgroups": want.portgroups,
+        "network.vlan": want.vlan,
+        "portgroup.vlan": want.portgroups,
+        "forward.devices": [] if want.forward == "hostdev" else want.devices,
+        "forward.addresses": [] if want.pf is not None else want.addresses,
+        **ip.lists(want),
+    }
     return frozenset(name for name, declared in rows.items() if declared is not None)
 
 
-def _forward(want: Network) -> ET.Element | None:
-    if want.forward is None:
-        return None
+def _forward(want: Network) -> Iterable[ET.Element]:
     if want.forward == "isolated":
-        return element("forward", {ABSENT: "yes"})
-    return element("forward", {"mode": want.forward})
+        return [element("forward", GONE)]
+    children = [
+        *(element("interface", {"dev": device}) for device in want.devices or []),
+        *_physical(want),
+        *(element("address", {"type": "pci", **pci(a)}) for a in sorted(want.addresses or [])),
+        *_nat(want),
+    ]
+    attributes = {"mode": want.forward, "managed": WORD[want.managed]}
+    if not children and not any(attributes.values()):
+        return []
+    return [element("forward", attributes, *children)]
 
 
-def _ip(want: Network) -> ET.Element | None:
-    if want.ip is None:
-        return None
-    own = ipaddress.ip_interface(want.ip)
-    return element(
-        "ip",
-        {
-            "family": f"ipv{own.version}",
-            "address": own.ip,
-            "prefix": own.network.prefixlen,
-        },
-        None if want.dhcp is None else _dhcp(want.dhcp),
+def _physical(want: Network) -> Iterable[ET.Element]:
+    if want.pf is not None:
+        return [element("pf", {"dev": want.pf})]
+    gone = want.addresses is not None or want.forward not in (None, "hostdev")
+    return [element("pf", GONE)] if gone else []
+
+
+def _nat(want: Network) -> Iterable[ET.Element]:
+    if want.forward not in (None, "nat"):
+        return [element("nat", GONE)]
+    if want.nat is None:
+        return []
+    children = []
+    if want.nat.addresses is not None:
+        start, end = split_range(want.nat.addresses)
+        children.append(element("address", {"start": start, "end": end}))
+    if want.nat.ports is not None:
+        first, last = split_ports(want.nat.ports)
+        children.append(element("port", {"start": first, "end": last}))
+    return [element("nat", {"ipv6": WORD[want.nat.ipv6]}, *children)]
+
+
+def _bridge(want: Network) -> Iterable[ET.Element]:
+    if want.forward is not None and want.forward not in MANAGED | {"bridge"}:
+        return [element("bridge", GONE)]
+    host = ABSENT if want.forward == "bridge" else None
+    attributes = {
+        "name": want.bridge,
+        "zone": want.zone or host,
+        "stp": SWITCH[want.stp] or host,
+        "delay": host if want.delay is None else want.delay,
+        "macTableManager": want.mac_table_manager,
+    }
+    # A bridge of the host and devices for macvtap exclude each other.
+    if want.forward == "bridge" and want.devices and want.bridge is None:
+        return [element("bridge", GONE)]
+    return (
+        [element("bridge", attributes)] if any(v is not None for v in attributes.values()) else []
     )
 
 
-def _dhcp(dhcp: Dhcp) -> ET.Element:
-    ranges = [split_range(text) for text in dhcp.ranges or []]
+def _domain(want: Network) -> Iterable[ET.Element]:
+    if want.domain is None:
+        return []
+    domain = want.domain if isinstance(want.domain, DnsDomain) else DnsDomain(name=want.domain)
+    return [element("domain", {"name": domain.name, "localOnly": WORD[domain.local_only]})]
+
+
+def _leftovers(want: Network) -> Iterable[ET.Element]:
+    other = want.forward is not None and want.forward not in MANAGED
+    return [element(tag, GONE) for tag in LEFTOVERS] if other else []
+
+
+def _mtu(want: Network) -> Iterable[ET.Element]:
+    return [] if want.mtu is None else [element("mtu", {"size": want.mtu})]
+
+
+def _port(want: Network) -> Iterable[ET.Element]:
+    isolated = WORD[want.port_isolation]
+    return [] if isolated is None else [element("port", {"isolated": isolated})]
+
+
+def _link(want: Network | Portgroup) -> Iterable[ET.Element]:
+    """What the whole network and a group of its ports have in common."""
+    if want.virtualport is not None:
+        yield element("virtualport", {"type": want.virtualport})
+    if want.bandwidth is not None:
+        yield _bandwidth(want.bandwidth)
+    if want.vlan is not None:
+        yield _vlan(want.vlan if isinstance(want.vlan, Vlan) else Vlan(tags=[want.vlan]))
+
+
+def _bandwidth(want: Bandwidth) -> ET.Element:
+    rates: Mapping[str, Rate | None] = {"inbound": want.inbound, "outbound": want.outbound}
     return element(
-        "dhcp",
+        "bandwidth",
         None,
-        *(element("range", {"start": start, "end": end}) for start, end in ranges),
-        *map(_dhcp_host, dhcp.hosts or []),
+        *(
+            element(tag, {"average": rate.average, "peak": rate.peak, "burst": rate.burst})
+            for tag, rate in rates.items()
+            if rate is not None
+        ),
     )
 
 
-def _dhcp_host(host: DhcpHost) -> ET.Element:
-    return element("host", {"mac": host.mac, "name": host.name, "ip": host.ip})
+def _vlan(want: Vlan) -> ET.Element:
+    trunk = {True: "yes", False: ABSENT, None: None}[want.trunk]
+    modes = {tag: "untagged" if tag == want.native else None for tag in want.tags}
+    tags = (element("tag", {"id": tag, "nativeMode": mode}) for tag, mode in modes.items())
+    return element("vlan", {"trunk": trunk}, *tags)
 
 
-def _dns_host(host: DnsHost) -> ET.Element:
-    names = [element("hostname", text=name) for name in host.names]
-    return element("host", {"ip": host.ip}, *names)
+def _portgroups(want: Network) -> Iterable[ET.Element]:
+    for group in want.portgroups or []:
+        # Said of every group, so that the default can move from one to another.
+        attributes = {"name": group.name, "default": "yes" if group.default else ABSENT}
+        yield element("portgroup", attributes, *_link(group))
+
+
+def _routes(want: Network) -> Iterable[ET.Element]:
+    return map(_route, want.routes or [])
+
+
+def _route(want: Route) -> ET.Element:
+    to = ip.network(want.to)
+    address = {"family": f"ipv{to.version}", "address": to.network_address, "prefix": to.prefixlen}
+    return element("route", {**address, "gateway": want.gateway, "metric": want.metric})
+
+
+BUILDERS: tuple[Callable[[Network], Iterable[ET.Element]], ...] = (
+    _forward,
+    _bridge,
+    _mtu,
+    _domain,
+    ip.dns,
+    _leftovers,
+    _link,
+    _port,
+    _portgroups,
+    ip.addresses,
+    _routes,
+)
 
 
 def blank(name: str) -> ET.Element:
     """Return the document that a new network starts from; libvirt chooses what is left open."""
     return element("network", None, element("name", text=name))
+
+
+def complete(xml: ET.Element) -> ET.Element:
+    """Take out what libvirt derives from the rest, and refuses when the two differ."""
+    forward = xml.find("forward")
+    if forward is not None and forward.find("interface") is not None:
+        forward.attrib.pop("dev", None)
+    return xml

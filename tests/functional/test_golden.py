@@ -16,6 +16,8 @@ from .conftest import BRIDGE, PREFIX
 
 SCHEMAS = {"domain": "domain", "network": "network", "pool": "storagepool"}
 ALL = [(noun, path, fields) for noun in SCHEMAS for path, fields in cases(noun)]
+# What libvirt defines only where the hardware is: its document is checked by the schema alone.
+NEEDS_HARDWARE = {"network/hostdev-addresses": "libvirt looks whether it is an SR-IOV function"}
 IDS = [f"{noun}/{path.stem}" for noun, path, _fields in ALL]
 
 
@@ -44,8 +46,10 @@ def seen_as(noun, observed, fields):
 
 @pytest.mark.parametrize(("noun", "path", "fields"), ALL, ids=IDS)
 def test_what_libvirt_makes_of_it_is_no_drift(libvirtd, noun, path, fields):
+    if f"{noun}/{path.stem}" in NEEDS_HARDWARE:
+        pytest.skip(NEEDS_HARDWARE[f"{noun}/{path.stem}"])
     name = f"{PREFIX}{path.stem}"
-    if noun == "network" and fields.get("forward") != "bridge":
+    if noun == "network" and "bridge" in fields and fields["forward"] != "bridge":
         fields = {**fields, "bridge": BRIDGE}
     hypervisor = Hypervisor(libvirtd)
     text = ET.tostring(document(noun, name, fields), encoding="unicode")

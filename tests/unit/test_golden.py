@@ -9,11 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from golden_cases import GOLDEN, cases, document
 
+from salt_kvm.spec import network
 from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
-from salt_kvm.spec.network import Dhcp, DhcpHost, DnsHost, Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.types import Spec
 
-SPECS = {"domain": Domain, "network": Network, "pool": Pool}
+SPECS = {"domain": Domain, "network": network.Network, "pool": Pool}
 ALL = [(noun, path, fields) for noun in SPECS for path, fields in cases(noun)]
 
 
@@ -42,7 +43,7 @@ def used(value):
 
 NESTED = {
     "domain": [Domain, Disk, Interface, Graphics, Serial],
-    "network": [Network, Dhcp, DhcpHost, DnsHost],
+    "network": [kind for kind in vars(network).values() if isinstance(kind, type(Spec))],
     "pool": [Pool],
 }
 

@@ -7,12 +7,13 @@ import msgspec
 import pytest
 import yaml
 
-from salt_kvm.spec import pillar
+from salt_kvm.spec import network, pillar
 from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
 from salt_kvm.spec.image import Image
-from salt_kvm.spec.network import Dhcp, DhcpHost, DnsHost, Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.types import Spec
 
+NETWORK = [kind for kind in vars(network).values() if isinstance(kind, type(Spec))]
 EXAMPLE = (Path(__file__).parents[2] / "pillar.example").read_text()
 # A line with a single # is a setting that is switched off; ## is prose.
 SWITCHED_ON = re.sub(r"^( *)#(?!#)", r"\1", EXAMPLE, flags=re.MULTILINE)
@@ -31,7 +32,7 @@ def test_example_is_valid_with_everything_switched_on():
 @pytest.mark.parametrize(
     "spec",
     [
-        pillar.Pillar, pillar.Host, Network, Dhcp, DhcpHost, DnsHost, Pool, Image,
+        pillar.Pillar, pillar.Host, *NETWORK, Pool, Image,
         Domain, Disk, Interface, Graphics, Serial,
     ],
     ids=lambda spec: spec.__name__,
@@ -97,6 +98,135 @@ BAD = [
     ),
     ({"networks": {"n": {"dhcp": {}}}}, ["kvm:networks:n: 'dhcp' needs 'ip'"]),
     ({"networks": {"n": {"bridge": "x" * 16}}}, ["kvm:networks:n:bridge: Expected 'str' matching"]),
+    (
+        {"networks": {"n": {"ip": "10.0.0.1/24", "ips": []}}},
+        ["kvm:networks:n: declare either 'ip' and 'dhcp', or 'ips'"],
+    ),
+    (
+        {"networks": {"n": {"ips": [{"address": "10.0.0.1"}, {"addres": "10.1.0.1/24"}]}}},
+        [
+            "kvm:networks:n:ips[0]: '10.0.0.1' has no prefix",
+            "kvm:networks:n:ips[1]: unknown key 'addres'; did you mean 'address'?",
+        ],
+    ),
+    (
+        {"networks": {"n": {"forward": "bridge", "ip": "10.0.0.1/24"}}},
+        ["kvm:networks:n: 'ip' has no meaning with forward: bridge; it goes with isolated, nat"],
+    ),
+    (
+        {"networks": {"n": {"forward": "private", "bridge": "br0"}}},
+        ["kvm:networks:n: 'bridge' has no meaning with forward: private"],
+    ),
+    (
+        {"networks": {"n": {"forward": "hostdev", "pf": "eth0", "addresses": ["03:00.1"]}}},
+        ["kvm:networks:n: declare either 'pf' or 'addresses'"],
+    ),
+    (
+        {"networks": {"n": {"forward": "hostdev", "addresses": ["03:00.1", "0000:03:00.1"]}}},
+        ["kvm:networks:n: two entries have the same address"],
+    ),
+    (
+        {"networks": {"n": {"addresses": ["eth0"]}}},
+        ["kvm:networks:n:addresses[0]: Expected 'str' matching"],
+    ),
+    (
+        {"networks": {"n": {"nat": {"ports": "9-1"}}}},
+        ["kvm:networks:n:nat: '9-1' is no range of ports"],
+    ),
+    (
+        {"networks": {"n": {"nat": {"addresses": "fd00::1-fd00::2"}}}},
+        ["kvm:networks:n:nat: NAT's 'addresses' are IPv4"],
+    ),
+    (
+        {"networks": {"n": {"ip": "10.0.0.1/24", "dhcp": {"lease": "1m"}}}},
+        ["kvm:networks:n:dhcp: a lease of 1m is too short; 2m is the shortest"],
+    ),
+    (
+        {"networks": {"n": {"ip": "10.0.0.1/24", "dhcp": {"hosts": [{"ip": "10.0.0.2"}]}}}},
+        ["kvm:networks:n:dhcp:hosts[0]: an IPv4 host is known by 'mac'"],
+    ),
+    (
+        {"networks": {"n": {"ip": "fd::1/64", "dhcp": {"hosts": [{"ip": "fd::2"}]}}}},
+        ["kvm:networks:n:dhcp:hosts[0]: an IPv6 host is known by 'id'"],
+    ),
+    (
+        {
+            "networks": {
+                "n": {
+                    "ip": "10.0.0.1/24",
+                    "dhcp": {
+                        "hosts": [
+                            {"mac": "52:54:00:00:00:01", "ip": "10.0.0.2"},
+                            {"mac": "52:54:00:00:00:01", "ip": "10.0.0.3"},
+                        ]
+                    },
+                }
+            }
+        },
+        ["kvm:networks:n:dhcp: two entries have the same host's mac"],
+    ),
+    (
+        {"networks": {"n": {"dns": [{"ip": "10.0.0.2", "names": []}]}}},
+        ["kvm:networks:n:dns[0]: 'names' is empty; give 10.0.0.2 a name"],
+    ),
+    (
+        {
+            "networks": {
+                "n": {"dns": [{"ip": "::1", "names": ["a"]}, {"ip": "0::1", "names": ["b"]}]}
+            }
+        },
+        ["kvm:networks:n: two entries have the same host's ip"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"txt": [{"name": "a b", "value": "x"}]}}}},
+        ["kvm:networks:n:dns:txt[0]:name: Expected 'str' matching"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"txt": [{"name": "a", "value": "x\0"}]}}}},
+        ["kvm:networks:n:dns:txt[0]:value: Expected 'str' matching"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"srv": [{"service": "sip", "protocol": "sctp"}]}}}},
+        ["kvm:networks:n:dns:srv[0]:protocol: Invalid enum value 'sctp'"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"forwarders": [{}]}}}},
+        ["kvm:networks:n:dns:forwarders[0]: a forwarder needs 'address', 'domain' or both"],
+    ),
+    (
+        {"networks": {"n": {"vlan": {"tags": [1, 2], "native": 3}}}},
+        ["kvm:networks:n:vlan: the native VLAN 3 is not among 'tags'"],
+    ),
+    (
+        {"networks": {"n": {"vlan": {"tags": [1, 2], "trunk": False}}}},
+        ["kvm:networks:n:vlan: several VLAN tags are a trunk"],
+    ),
+    (
+        {"networks": {"n": {"vlan": 4095}}},
+        ["kvm:networks:n:vlan: Expected 'int' <= 4094, not 4095"],
+    ),
+    (
+        {
+            "networks": {
+                "n": {
+                    "portgroups": [{"name": "a", "default": True}, {"name": "b", "default": True}]
+                }
+            }
+        },
+        ["kvm:networks:n: one portgroup at most is the default"],
+    ),
+    (
+        {"networks": {"n": {"routes": [{"to": "10.0.0.0/24", "gateway": "fd00::1"}]}}},
+        ["kvm:networks:n:routes[0]: 10.0.0.0/24 and fd00::1 are not both IPv4"],
+    ),
+    (
+        {"networks": {"n": {"routes": [{"to": "10.0.0.1/24", "gateway": "10.1.0.1"}]}}},
+        ["kvm:networks:n:routes[0]: 10.0.0.1/24 has host bits set"],
+    ),
+    (
+        {"networks": {"n": {"bandwidth": {"inbound": {"average": 0}}}}},
+        ["kvm:networks:n:bandwidth:inbound:average: Expected 'int' >= 1, not 0"],
+    ),
     ({"pools": {"p": {"path": "images"}}}, ["kvm:pools:p:path: 'images' is no absolute path"]),
     ("kvm", ["kvm: Expected 'mapping', got 'str'"]),
 ]
