@@ -125,6 +125,45 @@ def shutdown(name, timeout=None, force=False, connection=None):
     )
 
 
+def history(name, connection=None):
+    """
+    Return the versions of a domain's definition that were replaced or removed on this host.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: a list of versions, oldest first: when each was replaced, in UTC; the last 20 are kept
+    :raises CommandExecutionError: when they can't be read
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.history web1
+    """
+    return _run("history", globals(), connection=connection, name=name)
+
+
+def revert_definition(name, version, connection=None):
+    """
+    Define a version that was replaced again; what is defined now is kept in turn.
+
+    A running guest keeps running as it is; the definition counts from its next start.
+
+    :param str name: name of the domain
+    :param str version: one of ``kvm_domain.history``
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when the definition changed
+    :raises CommandExecutionError: when there is no such version, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.revert_definition web1 20261124T101112.131415Z
+    """
+    return _run("revert_definition", globals(), connection=connection, name=name, version=version)
+
+
 def vnc(name, connection=None):
     """
     Return where the VNC console of a running guest listens.

@@ -6,9 +6,10 @@ A dry run ends after the rehearsal; what it reports is the very plan that a real
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from salt_kvm.backend import lock
 from salt_kvm.backend.perform import Undo, perform
 from salt_kvm.backend.promise import Promises
 from salt_kvm.backend.world import View, World
@@ -17,6 +18,9 @@ from salt_kvm.nouns import NOUNS, Noun
 from salt_kvm.plan.steps import Step
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.types import Spec
+
+AS_DECLARED = "as declared"
+NOTICEABLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,33 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], *, test: boo
     :raises KvmError: for anything that the user or the world can cause before the first change
     """
     target = aim(noun, name, fields)
-    view = View(world, world.promised if test else Promises())
+    if test:
+        return _dry_run(target, View(world, world.promised))
+    with lock.held(noun, target.name) as waited:
+        outcome = _run(world, target)
+    if waited < NOTICEABLE_SECONDS:
+        return outcome
+    note = f"Waited {waited:.0f} s for another run on {target.name}."
+    return replace(outcome, comment=f"{outcome.comment} {note}")
+
+
+def _dry_run(target: Target, view: View) -> Outcome:
     seen = target.observe(view)
     steps = target.plan(seen)
     if not steps:
-        return Outcome(comment=_comment("as declared", target, seen))
+        return Outcome(comment=_comment(AS_DECLARED, target, seen))
     _rehearse(view, steps)
-    declared = changes(steps)
-    if test:
-        sentence = "would " + ", ".join(step.sentence(done=False) for step in steps)
-        return Outcome(changes=declared, comment=_comment(sentence, target, None))
-    return _apply(world, target, steps, declared)
+    sentence = "would " + ", ".join(step.sentence(done=False) for step in steps)
+    return Outcome(changes=changes(steps), comment=_comment(sentence, target, None))
+
+
+def _run(world: World, target: Target) -> Outcome:
+    seen = target.observe(View(world, Promises()))
+    steps = target.plan(seen)
+    if not steps:
+        return Outcome(comment=_comment(AS_DECLARED, target, seen))
+    _rehearse(View(world, Promises()), steps)
+    return _apply(world, target, steps)
 
 
 def aim(noun: str, name: str, fields: dict[str, Any]) -> Target:
@@ -90,43 +110,41 @@ def _rehearse(view: View, steps: Sequence[Step]) -> None:
         view.promise(step)
 
 
-def _apply(
-    world: World, target: Target, steps: Sequence[Step], declared: dict[str, Any]
-) -> Outcome:
-    fresh = View(world, Promises())
-    undo: list[Undo] = []
+def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
+    view = View(world, Promises())
+    undo: list[tuple[Step, Undo | None]] = []
     try:
         for step in steps:
-            undo.append(perform(step, fresh.before(step), world))
+            undo.append((step, perform(step, view.before(step), world)))
+        seen = target.observe(view)
+        left = changes(target.plan(seen))
     except BaseException as error:
-        left = _take_back(undo)
+        kept = _take_back(undo)
         if not isinstance(error, KvmError):
             raise
-        return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *left]))
+        return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
     sentence = ", ".join(step.sentence(done=True) for step in steps)
-    try:
-        seen = target.observe(fresh)
-        again = "; ".join(
-            f"{path}: {entry['new']!r} is wanted, {entry['old']!r} is there"
-            for path, entry in changes(target.plan(seen)).items()
+    if left:
+        told = "; ".join(
+            f"{p}: {e['new']!r} is wanted, {e['old']!r} is there" for p, e in left.items()
         )
-    except KvmError as error:
-        again = str(error)
-    if again:
-        failure = f"{sentence}, but that is not as declared: {again}"
-        return Outcome(changes=declared, comment=failure, failure=failure)
-    return Outcome(changes=declared, comment=_comment(sentence, target, seen))
+        failure = f"{sentence}, but that is not as declared: {told}"
+        return Outcome(changes=changes(steps), comment=failure, failure=failure)
+    return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen))
 
 
-def _take_back(undo: list[Undo]) -> list[str]:
-    """Undo in reverse order; what can't be undone is said, and does not stop the rest."""
-    left = []
-    for step in reversed(undo):
+def _take_back(undo: list[tuple[Step, Undo | None]]) -> list[str]:
+    """Undo in reverse order; what stays is said, and does not stop the rest."""
+    stays = []
+    for step, take_back in reversed(undo):
+        if take_back is None:
+            stays.append(f"This stays: {step.sentence(done=True)}.")
+            continue
         try:
-            step()
+            take_back()
         except KvmError as error:
-            left.append(f"Undoing failed too: {error}.")
-    return left or ["Nothing was left changed."]
+            stays.append(f"This stays: {step.sentence(done=True)}; undoing it failed: {error}.")
+    return stays or ["Nothing was left changed."]
 
 
 def changes(steps: Sequence[Step]) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
 from salt_kvm.backend import files
+from salt_kvm.backend.history import read, versions
+from salt_kvm.backend.lock import held
 from salt_kvm.backend.perform import perform
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ObserveError
 from salt_kvm.picture import png
 from salt_kvm.plan.domain import TIMEOUT
-from salt_kvm.plan.steps import Shutdown
+from salt_kvm.plan.steps import Define, Shutdown
 from salt_kvm.xml.graphics import listening
 
 KIND = "domain"
@@ -61,6 +63,22 @@ def shutdown(world: World, name: str, timeout: int | None, *, force: bool) -> bo
         return False
     seconds = TIMEOUT if timeout is None else timeout
     perform(Shutdown(kind=KIND, name=name, timeout=seconds, force=force), seen, world)
+    return True
+
+
+def history(world: World, name: str) -> list[str]:
+    """Return the versions of a domain's definition that were replaced, oldest first."""
+    return versions(KIND, name)
+
+
+def revert_definition(world: World, name: str, version: str) -> bool:
+    """Define a kept version again; what was defined is kept in turn. True when that is a change."""
+    text = read(KIND, name, version)
+    with held(KIND, name):
+        seen = world.hypervisor.read(KIND, name)
+        if seen is not None and seen.xml == text:
+            return False
+        perform(Define(kind=KIND, name=name, xml=text), seen, world)
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -26,12 +27,13 @@ _MAGIC = (
     (0, b"conectix", "vpc"),
     (64, b"\x7f\x10\xda\xbe", "vdi"),
 )
+PREFIX = ".salt-kvm-"
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFBLK: "block device", stat.S_IFREG: "file"}
 
 
 def look(path: str) -> FileSeen | None:
     """Return what is at ``path``; ``None`` where nothing is."""
-    with _saying(ObserveError, path):
+    with saying(ObserveError, path):
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -72,36 +74,47 @@ def _name_of(number: int, database: object) -> str:
 
 def create_image(path: str, format: str, size: int) -> None:
     """Make an image that is either whole at ``path`` or not there; never over an existing file."""
-    with (
-        _saying(ApplyError, path),
-        tempfile.TemporaryDirectory(prefix=".salt-kvm-", dir=os.path.dirname(path)) as folder,
-    ):
-        made = os.path.join(folder, os.path.basename(path))
-        qemu_img.create(made, format, size)
-        os.link(made, path)
+    parent = os.path.dirname(path)
+    with saying(ApplyError, path):
+        _sweep(parent)
+        folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
+        try:
+            made = os.path.join(folder, os.path.basename(path))
+            qemu_img.create(made, format, size)
+            os.link(made, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(parent: str) -> None:
+    """Remove what a run that was killed had begun here."""
+    for begun in Path(parent).glob(f"{PREFIX}[0-9]*-*"):
+        process = begun.name.removeprefix(PREFIX).split("-")[0]
+        if not os.path.exists(f"/proc/{process}"):
+            shutil.rmtree(begun)
 
 
 def remove(path: str) -> None:
     """Remove a file."""
-    with _saying(ApplyError, path):
+    with saying(ApplyError, path):
         os.unlink(path)
 
 
 def make_directory(path: str) -> None:
     """Make a directory as libvirt makes a pool's: for root to write and for all to pass."""
-    with _saying(ApplyError, path):
+    with saying(ApplyError, path):
         os.mkdir(path, 0o711)
 
 
 def remove_directory(path: str) -> None:
     """Remove an empty directory."""
-    with _saying(ApplyError, path):
+    with saying(ApplyError, path):
         os.rmdir(path)
 
 
 def set_ownership(path: str, owner: str | None, group: str | None, mode: int | None) -> None:
     """Set what is not ``None``."""
-    with _saying(ApplyError, path):
+    with saying(ApplyError, path):
         uid, gid = _number(owner, pwd.getpwnam, "user"), _number(group, grp.getgrnam, "group")
         if (uid, gid) != (-1, -1):
             os.chown(path, uid, gid)
@@ -120,20 +133,26 @@ def _number(name: str | None, database: object, what: str) -> int:
         ) from error
 
 
-def write(path: str, data: bytes) -> None:
+def write(path: str, data: bytes, mode: int = 0o644) -> None:
     """Write a file that is either whole or as it was; make its directory where that is missing."""
-    with _saying(ApplyError, path):
+    with saying(ApplyError, path):
         folder = Path(path).parent
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".salt-kvm-", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with tempfile.NamedTemporaryFile(prefix=PREFIX, dir=folder, delete=False) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, mode)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
 
 @contextmanager
-def _saying(error: type[ApplyError] | type[ObserveError], path: str) -> Iterator[None]:
+def saying(error: type[ApplyError] | type[ObserveError], path: str) -> Iterator[None]:
+    """Turn what the system refuses into a sentence with the path and the cure."""
     try:
         yield
     except OSError as cause:

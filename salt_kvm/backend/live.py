@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.errors import ObserveError
 from salt_kvm.xml.live import device_in, property_in
 
 # How long a guest gets to release a device or to give memory back.
@@ -29,7 +31,7 @@ def detach(hypervisor: Hypervisor, name: str, xml: str) -> None:
     """Ask the guest to release a device and wait; one that does not is found by who looks next."""
     live = hypervisor.flag("VIR_DOMAIN_AFFECT_LIVE")
     hypervisor.call("domain", name, "detaching a device from", "detachDeviceFlags", xml, live)
-    _wait(lambda: device_in(_document(hypervisor, name), xml) is None)
+    _wait(hypervisor, name, lambda document: device_in(document, xml) is None)
 
 
 def set_property(hypervisor: Hypervisor, name: str, key: str, value: str) -> None:
@@ -38,7 +40,7 @@ def set_property(hypervisor: Hypervisor, name: str, key: str, value: str) -> Non
     if key in ("memory", "vcpus"):
         method = {"memory": "setMemoryFlags", "vcpus": "setVcpusFlags"}[key]
         hypervisor.call("domain", name, f"setting the {key} of", method, int(value), live)
-        _wait(lambda: property_in(_document(hypervisor, name), key) == value)
+        _wait(hypervisor, name, lambda document: property_in(document, key) == value)
     else:
         kind = hypervisor.flag(f"VIR_DOMAIN_METADATA_{key.upper()}")
         arguments = (kind, value, None, None, live)
@@ -51,12 +53,12 @@ def balloon(hypervisor: Hypervisor, name: str) -> bool:
     return "unused" in stats
 
 
-def _document(hypervisor: Hypervisor, name: str) -> str:
-    seen = hypervisor.read("domain", name)
-    return "<domain/>" if seen is None or seen.live is None else seen.live
-
-
-def _wait(done: Callable[[], bool]) -> None:
+def _wait(hypervisor: Hypervisor, name: str, done: Callable[[str], bool]) -> None:
+    """Watch the running guest's document; what can't be read now is read by who verifies."""
     end = time.monotonic() + SECONDS
-    while not done() and time.monotonic() < end:
+    while time.monotonic() < end:
+        with suppress(ObserveError):
+            seen = hypervisor.read("domain", name)
+            if seen is None or seen.live is None or done(seen.live):
+                return
         time.sleep(POLL_SECONDS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, live
+from salt_kvm.backend import files, history, live
 from salt_kvm.backend.world import World
-from salt_kvm.errors import ApplyError
+from salt_kvm.errors import ApplyError, KvmError
 from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.xml import adopt
@@ -18,13 +19,12 @@ Undo = Callable[[], None]
 POLL_SECONDS = 0.25
 
 
-def nothing() -> None:
-    """The undo of what is kept."""
-
-
 @singledispatch
-def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) -> Undo:
-    """Carry out ``step``, given what is there before it; return what takes it back."""
+def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) -> Undo | None:
+    """Carry out ``step``, given what is there before it.
+
+    :returns: what takes it back; ``None`` where nothing can
+    """
     raise TypeError(step)
 
 
@@ -32,6 +32,8 @@ def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) ->
 def _define(step: steps.Define, seen: Observed | None, world: World) -> Undo:
     running = seen.live if seen is not None and step.kind == "domain" else None
     xml = step.xml if running is None else adopt.addresses(step.xml, running)
+    if seen is not None:
+        history.keep(step.kind, step.name, seen.xml)
     world.hypervisor.define(step.kind, xml)
     if seen is not None and seen.persistent:
         return partial(world.hypervisor.define, step.kind, seen.xml)
@@ -40,6 +42,7 @@ def _define(step: steps.Define, seen: Observed | None, world: World) -> Undo:
 
 @perform.register
 def _undefine(step: steps.Undefine, seen: Observed, world: World) -> Undo:
+    history.keep(step.kind, step.name, seen.xml)
     world.hypervisor.undefine(step.kind, step.name)
     return partial(world.hypervisor.define, step.kind, seen.xml)
 
@@ -58,15 +61,13 @@ def _start(step: steps.Start, seen: Observed, world: World) -> Undo:
 
 
 @perform.register
-def _stop(step: steps.Stop, seen: Observed, world: World) -> Undo:
+def _stop(step: steps.Stop, seen: Observed, world: World) -> Undo | None:
     world.hypervisor.destroy(step.kind, step.name)
-    if not seen.persistent:
-        return nothing
-    return partial(world.hypervisor.start, step.kind, step.name)
+    return partial(world.hypervisor.start, step.kind, step.name) if seen.persistent else None
 
 
 @perform.register
-def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo:
+def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo | None:
     hypervisor = world.hypervisor
     hypervisor.shutdown(step.name)
     end = time.monotonic() + step.timeout
@@ -80,7 +81,7 @@ def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo:
                 "power off; shut it down from inside, raise timeout, or set force: true"
             )
         hypervisor.destroy("domain", step.name)
-    return nothing
+    return partial(hypervisor.start, "domain", step.name) if seen.persistent else None
 
 
 @perform.register
@@ -96,10 +97,10 @@ def _detach(step: steps.DetachDevice, seen: Observed, world: World) -> Undo:
 
 
 @perform.register
-def _update(step: steps.UpdateDevice, seen: Observed, world: World) -> Undo:
+def _update(step: steps.UpdateDevice, seen: Observed, world: World) -> Undo | None:
     old = device_in(seen.live or "<domain/>", step.xml)
     live.update(world.hypervisor, step.name, step.xml)
-    return nothing if old is None else partial(live.update, world.hypervisor, step.name, old)
+    return None if old is None else partial(live.update, world.hypervisor, step.name, old)
 
 
 @perform.register
@@ -116,17 +117,20 @@ def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Und
 
 
 @perform.register
-def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> Undo:
+def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> None:
     files.remove(step.path)
-    return nothing
 
 
 @perform.register
-def _own(step: steps.SetOwnership, seen: FileSeen | None, world: World) -> Undo:
-    files.set_ownership(step.path, step.owner, step.group, step.mode)
-    if seen is None:
-        return nothing
-    return partial(files.set_ownership, step.path, seen.owner, seen.group, seen.mode)
+def _own(step: steps.SetOwnership, seen: FileSeen, world: World) -> Undo:
+    undo = partial(files.set_ownership, step.path, seen.owner, seen.group, seen.mode)
+    try:
+        files.set_ownership(step.path, step.owner, step.group, step.mode)
+    except KvmError:
+        with suppress(KvmError):
+            undo()
+        raise
+    return undo
 
 
 @perform.register

@@ -1,0 +1,54 @@
+"""One run at a time for each object: two minions' jobs on one host wait for each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from salt_kvm.backend.files import saying
+from salt_kvm.errors import ApplyError
+
+FOLDER = "/run/lock/salt-kvm"
+POLL_SECONDS = 0.1
+# Longer than a guest is given to power off.
+PATIENCE_SECONDS = 600.0
+
+
+@contextmanager
+def held(kind: str, name: str) -> Iterator[float]:
+    """Hold the lock of an object; it is let go of by the kernel when the process dies.
+
+    :param kind: ``domain``, ``network``, ...
+    :param name: the object's name
+    :returns: the seconds that another run made this one wait
+    :raises ApplyError: when the other run does not end, or the lock can't be made
+    """
+    path = f"{FOLDER}/{kind}-{quote(name, safe='')}"[:255]
+    with saying(ApplyError, path):
+        os.makedirs(FOLDER, mode=0o755, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _wait(handle, f"{kind} {name}")
+    finally:
+        os.close(handle)
+
+
+def _wait(handle: int, what: str) -> float:
+    start = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            waited = time.monotonic() - start
+            if waited > PATIENCE_SECONDS:
+                raise ApplyError(
+                    f"another run has been at work on {what} for {waited:.0f} s; "
+                    "look what it waits for"
+                ) from error
+            time.sleep(POLL_SECONDS)
+        else:
+            return time.monotonic() - start

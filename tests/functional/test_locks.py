@@ -1,0 +1,103 @@
+"""Two runs at once, a run that is killed, and the definitions that are kept."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from salt_kvm.backend import files, history, lock
+
+from .conftest import PREFIX, virsh
+
+NAME = f"{PREFIX}twice"
+
+
+def in_child(call):
+    process = multiprocessing.get_context("fork").Process(target=call)
+    process.start()
+    return process
+
+
+def test_two_runs_at_once_make_one_guest(run, modules, folder):
+    fields = {"memory": "32MiB", "disks": [{"path": f"{folder}/a.raw", "size": "1MiB"}]}
+    together = multiprocessing.get_context("fork").Barrier(2)
+    results = multiprocessing.get_context("fork").SimpleQueue()
+
+    def one():
+        together.wait()
+        results.put(run()("kvm_domain.running", name=NAME, **fields))
+
+    children = [in_child(one), in_child(one)]
+    told = [results.get() for _ in children]
+    for child in children:
+        child.join()
+    assert [each["result"] for each in told] == [True, True]
+    assert sorted(bool(each["changes"]) for each in told) == [False, True]
+
+
+def test_a_run_that_waited_says_so(run, folder):
+    ready = multiprocessing.get_context("fork").Event()
+
+    def other():
+        with lock.held("image", f"{folder}/a.raw"):
+            ready.set()
+            time.sleep(2)
+
+    child = in_child(other)
+    ready.wait()
+    told = run()("kvm_image.present", name=f"{folder}/a.raw", size="1MiB")
+    child.join()
+    assert told["result"] is True
+    assert "for another run on" in told["comment"]
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 500, 10))
+def test_a_run_killed_at_any_point_is_finished_by_the_next(run, folder, milliseconds):
+    fields = {
+        "memory": "32MiB",
+        "disks": [{"path": f"{folder}/a.qcow2", "format": "qcow2", "size": "1MiB"}],
+    }
+
+    def victim():
+        run()("kvm_domain.running", name=NAME, **fields)
+
+    child = in_child(victim)
+    time.sleep(milliseconds / 1000)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert run()("kvm_domain.running", name=NAME, **fields)["result"] is True
+    assert run()("kvm_domain.running", name=NAME, **fields)["changes"] == {}
+    assert os.listdir(folder) == ["a.qcow2"]
+
+
+def test_what_a_killed_run_had_begun_is_swept(folder):
+    child = in_child(lambda: None)
+    child.join()
+    (folder / f"{files.PREFIX}{child.pid}-abc").mkdir()
+    (folder / f"{files.PREFIX}{os.getpid()}-abc").mkdir()
+    files.create_image(f"{folder}/a.raw", "raw", 1024**2)
+    assert sorted(os.listdir(folder)) == [f"{files.PREFIX}{os.getpid()}-abc", "a.raw"]
+
+
+def test_every_replaced_definition_is_kept(run, modules):
+    for memory in ("32MiB", "48MiB", "64MiB"):
+        run()("kvm_domain.present", name=NAME, memory=memory)
+    run()("kvm_domain.absent", name=NAME)
+    kept = modules["kvm_domain.history"](NAME)
+    assert len(kept) == 3
+    texts = [history.read("domain", NAME, version) for version in kept]
+    for text, kib in zip(texts, (32768, 49152, 65536), strict=True):
+        assert f">{kib}</memory>" in text
+    assert modules["kvm_domain.revert_definition"](NAME, kept[1]) is True
+    assert ">49152</memory>" in virsh("dumpxml", NAME)
+    path = f"{history.FOLDER}/domain/{NAME}/{kept[0]}.xml"
+    assert os.stat(path).st_mode & 0o077 == 0
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    for version in history.versions("domain", NAME):
+        os.unlink(f"{history.FOLDER}/domain/{NAME}/{version}.xml")
