@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 setup(
     name="salt-kvm",
     version="0.1.0",
-    description="Salt states and execution modules that make a host a KVM hypervisor and keep it so",
+    description="Salt states and modules that make a host a KVM hypervisor and keep it one",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -31,6 +31,7 @@ def present(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared; whether it runs is left alone.
@@ -102,6 +103,7 @@ def running(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and runs; arguments as in :func:`present`.
@@ -148,6 +150,7 @@ def stopped(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and is off; arguments as in :func:`present`.
@@ -165,7 +168,7 @@ def stopped(
     return face.state("domain", "stopped", globals(), locals())
 
 
-def absent(name, timeout=None, force=None, connection=None):
+def absent(name, timeout=None, force=None, connection=None, **unknown):
     """
     Make sure that a domain is neither running nor defined; its images and NVRAM stay.
 

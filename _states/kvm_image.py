@@ -9,7 +9,9 @@ converts or overwrites an image that is there.
 from salt_kvm import face
 
 
-def present(name, format=None, size=None, owner=None, group=None, mode=None, connection=None):
+def present(
+    name, format=None, size=None, owner=None, group=None, mode=None, connection=None, **unknown
+):
     """
     Make sure that an image is there, of this format and size.
 
@@ -33,7 +35,7 @@ def present(name, format=None, size=None, owner=None, group=None, mode=None, con
     return face.state("image", "present", globals(), locals())
 
 
-def absent(name, connection=None):
+def absent(name, connection=None, **unknown):
     """
     Make sure that an image file is not there. What it holds is lost.
 

@@ -8,7 +8,7 @@ A pool is a directory whose files libvirt knows as volumes. Its data is never re
 from salt_kvm import face
 
 
-def present(name, type=None, path=None, autostart=None, xml=None, connection=None):
+def present(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
     """
     Make sure that a pool is defined as declared; whether it is active is left alone.
 
@@ -30,7 +30,7 @@ def present(name, type=None, path=None, autostart=None, xml=None, connection=Non
     return face.state("pool", "present", globals(), locals())
 
 
-def running(name, type=None, path=None, autostart=None, xml=None, connection=None):
+def running(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
     """
     Make sure that a pool is defined as declared and active; arguments as in :func:`present`.
 
@@ -45,7 +45,7 @@ def running(name, type=None, path=None, autostart=None, xml=None, connection=Non
     return face.state("pool", "running", globals(), locals())
 
 
-def stopped(name, type=None, path=None, autostart=None, xml=None, connection=None):
+def stopped(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
     """
     Make sure that a pool is defined as declared and not active; arguments as in :func:`present`.
 
@@ -58,7 +58,7 @@ def stopped(name, type=None, path=None, autostart=None, xml=None, connection=Non
     return face.state("pool", "stopped", globals(), locals())
 
 
-def absent(name, connection=None):
+def absent(name, connection=None, **unknown):
     """
     Make sure that a pool is neither active nor defined; its directory and files stay.
 

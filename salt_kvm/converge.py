@@ -47,7 +47,9 @@ class Target:
         return list(self.noun.plan(self.name, self.want, seen))
 
 
-def run(world: World, noun: str, name: str, fields: dict[str, Any], *, test: bool) -> Outcome:
+def run(
+    world: World, noun: str, name: str, fields: dict[str, Any], *, test: bool, keep: bool = True
+) -> Outcome:
     """Make one object as declared, or say what that would take.
 
     :param world: the hypervisor and its host
@@ -55,11 +57,13 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], *, test: boo
     :param name: the object's name; the path of an image
     :param fields: the fields of the noun's spec, as plain data
     :param test: report the plan and change nothing
+    :param keep: count what a dry run would do as done for the states after it
     :raises KvmError: for anything that the user or the world can cause before the first change
     """
     target = aim(noun, name, fields)
     if test:
-        return _dry_run(target, View(world, world.promised))
+        promised = world.promised if keep else world.promised.copy()
+        return _dry_run(target, View(world, promised))
     with lock.held(noun, target.name) as waited:
         outcome = _run(world, target)
     if waited < NOTICEABLE_SECONDS:

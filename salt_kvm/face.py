@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +30,20 @@ def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> Verd
     :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
     :param target: the ``state`` field of the spec: ``present``, ``running``, ...
     :param salt: the ``globals()`` of the loader file, where Salt packs its dunders
-    :param arguments: the ``locals()`` of the state function: its parameters, nothing else
+    :param arguments: the ``locals()`` of the state function: its parameters; ``unknown`` holds
+        those that it does not have. Without it Salt would drop the whole run and not name the state
     """
-    fields = {key: value for key, value in arguments.items() if value is not None}
+    unknown = arguments.pop("unknown", {})
+    fields = {key: value for key, value in arguments.items() if value is not None} | unknown
     name = str(fields.pop("name"))
     uri = fields.pop("connection", None)
     test = bool(salt["__opts__"].get("test"))
     try:
         converge = _engine("converge")
         world = _world(salt, uri)
-        outcome = converge.run(world, noun, name, {**fields, "state": target}, test=test)
+        look = bool(salt.get("__low__", {}).get("__prereq__"))
+        wanted = {**fields, "state": target}
+        outcome = converge.run(world, noun, name, wanted, test=test, keep=not look)
     except KvmError as error:
         return _failed(name, error, salt, test=test)
     result = outcome.failure is None and (None if test and outcome.changes else True)
@@ -51,7 +56,7 @@ def check(noun: str, function: str, salt: Salt, name: str, **arguments: Any) -> 
     The action ``function`` of ``noun`` returns a list of sentences, one for each fault.
     """
     try:
-        faults = getattr(_engine(f"actions.{noun}"), function)(_world(salt, None), **arguments)
+        faults = _act(noun, function, _world(salt, None), arguments)
     except KvmError as error:
         return _failed(name, error, salt, test=bool(salt["__opts__"].get("test")))
     return verdict(name, not faults, "\n".join(faults) or "As declared.")
@@ -74,7 +79,7 @@ def command(noun: str, failure: type[Exception]) -> Callable[..., Any]:
     def run(function: str, salt: Salt, connection: str | None = None, **arguments: Any) -> Any:
         try:
             world = _world(salt, connection)
-            return getattr(_engine(f"actions.{noun}"), function)(world, **arguments)
+            return _act(noun, function, world, arguments)
         except KvmError as error:
             raise failure(str(error)) from error
 
@@ -82,9 +87,21 @@ def command(noun: str, failure: type[Exception]) -> Callable[..., Any]:
 
 
 def _engine(name: str) -> ModuleType:
-    """Import a part of the library, naming what the host still lacks."""
-    try:
+    with _naming_what_is_lacking():
         return importlib.import_module(f"salt_kvm.{name}")
+
+
+def _act(noun: str, function: str, world: World, arguments: dict[str, Any]) -> Any:
+    """Call an action; it may import parts of the library that the host lacks."""
+    action = getattr(_engine(f"actions.{noun}"), function)
+    with _naming_what_is_lacking():
+        return action(world, **arguments)
+
+
+@contextmanager
+def _naming_what_is_lacking() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("salt_kvm"):
             raise
@@ -101,7 +118,8 @@ def _world(salt: Salt, uri: str | None) -> World:
     context = salt["__context__"]
     key = f"salt_kvm:{os.getpid()}:{address}"
     if key not in context:
-        context[key] = module.World(address)
+        # A state that runs in parallel sees what those before it promised, in the forking process.
+        context[key] = module.World(address, context.get(f"salt_kvm:{os.getppid()}:{address}"))
     world: World = context[key]
     world.begin(salt.get("__instance_id__"))
     return world
@@ -122,17 +140,18 @@ def _failed(name: str, error: KvmError, salt: Salt, *, test: bool) -> Verdict:
 def _may_come(error: KvmError, salt: Salt) -> bool:
     """True when what is missing may be made by an earlier state of this dry run.
 
-    What our own states would make is promised among them; of the files that a package or another
-    module's state would bring nothing is known.
+    What our own states would make is promised among them, unless they ran in a process of their
+    own; of the files that a package or another module's state would bring nothing is known.
     """
+    due = _due(salt)
     if isinstance(error, UnmetError):
-        return any(not due.startswith("kvm_") for due in _due(salt))
-    return isinstance(error, DependencyError) or (
-        isinstance(error, ConnectError) and bool(_due(salt))
-    )
+        return any(
+            not tag.startswith("kvm_") or ran.get("__parallel__") for tag, ran in due.items()
+        )
+    return isinstance(error, DependencyError) or (isinstance(error, ConnectError) and bool(due))
 
 
-def _due(salt: Salt) -> list[str]:
-    """Return the tags of this dry run's earlier states that would change the host."""
+def _due(salt: Salt) -> dict[str, Any]:
+    """Return this dry run's earlier states that would change the host, by their tag."""
     running = salt.get("__running__", {})
-    return [tag for tag, ran in running.items() if ran.get("result") is None]
+    return {tag: ran for tag, ran in running.items() if ran.get("result") is None}

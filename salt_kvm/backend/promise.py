@@ -22,6 +22,10 @@ class Promises:
     objects: dict[tuple[str, str], Observed | None] = field(default_factory=dict)
     files: dict[str, FileSeen | None] = field(default_factory=dict)
 
+    def copy(self) -> Promises:
+        """Return promises that can be added to without changing these."""
+        return Promises(dict(self.objects), dict(self.files))
+
 
 @singledispatch
 def promise(step: steps.Step, seen: Observed | FileSeen | None, promises: Promises) -> None:
@@ -50,6 +54,11 @@ def _start(step: steps.Start, seen: Observed, promises: Promises) -> None:
     promises.objects[step.kind, step.name] = replace(seen, live=seen.xml)
 
 
+@promise.register
+def _restart(step: steps.RestartNetwork, seen: Observed, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = replace(seen, live=seen.xml)
+
+
 @promise.register(steps.Stop)
 @promise.register(steps.Shutdown)
 def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
@@ -59,8 +68,9 @@ def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
 
 @promise.register(steps.DeviceStep)
 @promise.register(steps.SetProperty)
+@promise.register(steps.UpdateNetwork)
 def _live(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
-    """Near enough: a later state of a dry run asks only whether the guest runs."""
+    """Near enough: a later state of a dry run asks only whether the object is on."""
     promises.objects[step.kind, step.name] = seen
 
 

@@ -18,14 +18,15 @@ from salt_kvm.seen import Facts, FileSeen, Observed
 class World:
     """One hypervisor and its host, for one process; it connects when it is first asked."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, forked_from: World | None = None) -> None:
         """Connect to nothing yet.
 
         :param uri: libvirt's address of the hypervisor: ``qemu:///system``
+        :param forked_from: the world of the process that forked this one, whose promises hold
         """
         self.uri = uri
-        self.promised = Promises()
-        self._run: object = None
+        self.promised: Promises = forked_from.promised if forked_from else Promises()
+        self._run: object = forked_from._run if forked_from else None
         self._hypervisor: Hypervisor | None = None
         self._process = os.getpid()
 

@@ -33,7 +33,6 @@ def nothing_was_made(place):
     return [own(), own("net-"), own("pool-"), list(place.iterdir())] == [[], [], [], []]
 
 
-@pytest.mark.xfail(strict=True, reason="kvm_host.valid shows a traceback without msgspec")
 @pytest.mark.parametrize("packages", [("msgspec",), tuple(FILES)], ids=["msgspec", "all"])
 def test_a_dry_run_is_not_red(lacking, place, packages):
     ran = lacking(*packages).apply("kvm", "test=True")
