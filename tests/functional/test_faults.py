@@ -1,0 +1,199 @@
+"""A fault at every libvirt call and file operation of a run, one run each: nothing is lost."""
+
+import os
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import libvirt
+import pytest
+
+from salt_kvm.backend import files, history, qemu_img
+
+from .conftest import PREFIX, nat, virsh
+
+NAME = f"{PREFIX}fault"
+NETWORK = f"{PREFIX}faultnet"
+# What only frees or names what the process already has can't fail.
+HARMLESS = (
+    "Free",
+    "Error",
+    "GetName",
+    "GetConnect",
+    "Ref",
+    "Event",
+    "Initialize",
+    "GetID",
+    "Close",
+)
+FILE_CALLS = ("stat", "link", "unlink", "chown", "chmod", "mkdir", "rmdir", "makedirs", "replace")
+
+
+class Fault:
+    """Counts the calls that could fail, and lets the one with this number fail."""
+
+    def __init__(self, number):
+        self.number, self.seen, self.at = number, 0, None
+
+    def wrap(self, name, call, error):
+        def called(*arguments, **keywords):
+            self.seen += 1
+            if self.seen == self.number:
+                self.at = name
+                raise error()
+            return call(*arguments, **keywords)
+
+        return called
+
+
+def libvirt_error():
+    error = libvirt.libvirtError("injected")
+    error.err = (libvirt.VIR_ERR_INTERNAL_ERROR, 0, "injected", 2, "", "", "", 0, 0)
+    return error
+
+
+class FaultyOs:
+    """The os module of one file of the library, some of whose calls can fail."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def __getattr__(self, name):
+        call = getattr(os, name)
+        if name not in FILE_CALLS:
+            return call
+        return self.fault.wrap(f"os.{name}", call, lambda: OSError(5, "Input/output error"))
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """Arm a fault; disarm it by leaving the context."""
+
+    def arm(number):
+        fault = Fault(number)
+        context = monkeypatch.context()
+        patch = context.__enter__()
+        for name in dir(libvirt.libvirtmod):
+            if name.startswith("vir") and not any(word in name for word in HARMLESS):
+                call = getattr(libvirt.libvirtmod, name)
+                patch.setattr(libvirt.libvirtmod, name, fault.wrap(name, call, libvirt_error))
+        for module in (files, history):
+            patch.setattr(module, "os", FaultyOs(fault))
+        run = fault.wrap("qemu-img", qemu_img.run, lambda: files.ApplyError("qemu-img: injected"))
+        patch.setattr(qemu_img, "run", run)
+        return fault, lambda: context.__exit__(None, None, None)
+
+    return arm
+
+
+def state_of_things(folder):
+    """What must be as before: definitions, what runs and where, and every file."""
+    seen = {}
+    for kind in ("", "net-"):
+        for name in virsh(f"{kind}list", "--all", "--name").split():
+            if name.startswith(PREFIX):
+                root = ET.fromstring(virsh(f"{kind}dumpxml", "--inactive", name))
+                seen[kind, name] = sorted(ET.tostring(each) for each in leaves(root))
+                running = name in virsh(f"{kind}list", "--name").split()
+                seen[kind, name, "running"] = running
+    for path in sorted(Path(folder).rglob("*")):
+        seen[str(path)] = path.read_bytes() if path.is_file() else None
+    return seen
+
+
+def leaves(root):
+    """libvirt sorts the controllers and fills in addresses when it reads a document again."""
+    for each in root:
+        if each.tag == "devices":
+            yield from (device for device in each if device.tag != "controller")
+        else:
+            yield each
+
+
+def clean():
+    for name in (NAME,):
+        virsh("destroy", name)
+        virsh("undefine", name)
+    virsh("net-destroy", NETWORK)
+    virsh("net-undefine", NETWORK)
+
+
+def new_guest(folder, network):
+    """A guest that is not there, with an image that is not there."""
+    disks = [{"path": f"{folder}/new.raw", "size": "1MiB"}]
+    cards = [{"network": network}]
+    fields = {"memory": "32MiB", "disks": disks, "interfaces": cards, "autostart": True}
+    return "kvm_domain.running", {"name": NAME, **fields}
+
+
+def running_guest(folder, network):
+    function, fields = new_guest(folder, network)
+    return function, {**fields, "cdrom": ""}
+
+
+def changed_guest(folder, network):
+    """A running guest that gets a medium and a title at once, and more memory at its next boot."""
+    function, fields = new_guest(folder, network)
+    more = {"cdrom": "/usr/lib/ipxe/ipxe.iso", "memory": "48MiB", "xml": "<title>T</title>"}
+    return function, {**fields, **more}
+
+
+def removed_guest(folder, network):
+    return "kvm_domain.absent", {"name": NAME, "timeout": 0, "force": True}
+
+
+def new_network(folder, network):
+    fields = nat(bridge="virbrskfault", ip="10.199.7.1/24", dhcp={})
+    return "kvm_network.running", {"name": NETWORK, "autostart": True, **fields}
+
+
+def owned_image(folder, network):
+    fields = {"size": "1MiB", "owner": "nobody", "group": "nogroup", "mode": "0600"}
+    return "kvm_image.present", {"name": f"{folder}/owned.raw", **fields}
+
+
+SCENARIOS = [
+    (None, new_guest),
+    (running_guest, changed_guest),
+    (new_guest, removed_guest),
+    (None, new_network),
+    (None, owned_image),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "scenario"), SCENARIOS, ids=lambda s: getattr(s, "__name__", "")
+)
+def test_a_fault_at_every_call(run, inject, network, folder, before, scenario):
+    function, arguments = scenario(folder, network)
+    number, hit = 0, []
+    while True:
+        number += 1
+        prepare(run, before, folder, network)
+        was = state_of_things(folder)
+        fault, disarm = inject(number)
+        try:
+            told = run()(function, **arguments)
+        finally:
+            disarm()
+        if fault.at is None:
+            break
+        hit.append(fault.at)
+        where = f"call {number}, {fault.at}: {told}"
+        assert told["result"] is False, where
+        assert told["changes"] == {}, where
+        assert "njected" in told["comment"] or "nput/output" in told["comment"], where
+        assert state_of_things(folder) == was, where
+        healed = run()(function, **arguments)
+        assert healed["result"] is True, f"after {where}: {healed}"
+        assert run()(function, **arguments)["changes"] == {}, where
+    assert told["result"] is True
+    assert len(hit) >= 5, hit
+
+
+def prepare(run, before, folder, network):
+    clean()
+    for path in folder.iterdir():
+        path.unlink()
+    if before is not None:
+        function, arguments = before(folder, network)
+        assert run()(function, **arguments)["result"] is True
