@@ -184,3 +184,25 @@ def absent(name, timeout=None, force=None, connection=None, **unknown):
             - force: true
     """
     return face.state("domain", "absent", globals(), locals())
+
+
+def mod_watch(name, sfun=None, connection=None, **unknown):
+    """
+    Restart a running guest because something that its state watches has changed: it is asked to
+    power off, as for ``stopped``, and started. Salt calls this; it is not meant to be declared.
+
+    :param str name: name of the domain
+    :param str sfun: the state function that watches; only ``running`` restarts anything
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :param unknown: the other arguments of that state function
+
+    .. code-block:: yaml
+
+        web1:
+          kvm_domain.running:
+            - memory: 2GiB
+            - watch:
+                - file: /srv/web1/seed.iso
+        # kvm_domain.mod_watch restarts web1 when the file changed
+    """
+    return face.state("domain", sfun, globals(), locals(), restart=True)

@@ -43,38 +43,54 @@ class Target:
     def observe(self, view: View) -> Any:
         return self.noun.observe(view, self.name, self.want)
 
-    def plan(self, seen: Any) -> list[Step]:
-        return list(self.noun.plan(self.name, self.want, seen))
+    def plan(self, seen: Any, mode: Mode | None = None) -> list[Step]:
+        restart = mode is not None and mode.restart
+        planned = self.noun.restart if restart else self.noun.plan
+        return list(planned(self.name, self.want, seen))
 
 
-def run(
-    world: World, noun: str, name: str, fields: dict[str, Any], *, test: bool, keep: bool = True
-) -> Outcome:
+@dataclass(frozen=True)
+class Mode:
+    """How to run.
+
+    :param test: report the plan and change nothing
+    :param keep: count what a dry run would do as done for the states after it
+    :param restart: restart the object where the noun knows how, instead of comparing it
+    """
+
+    test: bool = False
+    keep: bool = True
+    restart: bool = False
+
+
+REAL = Mode()
+
+
+def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode = REAL) -> Outcome:
     """Make one object as declared, or say what that would take.
 
     :param world: the hypervisor and its host
     :param noun: a key of :data:`salt_kvm.nouns.NOUNS`
     :param name: the object's name; the path of an image
     :param fields: the fields of the noun's spec, as plain data
-    :param test: report the plan and change nothing
-    :param keep: count what a dry run would do as done for the states after it
+    :param mode: a real run, if nothing else is said
     :raises KvmError: for anything that the user or the world can cause before the first change
     """
     target = aim(noun, name, fields)
-    if test:
-        promised = world.promised if keep else world.promised.copy()
-        return _dry_run(target, View(world, promised))
+    if mode.test:
+        promised = world.promised if mode.keep else world.promised.copy()
+        return _dry_run(target, View(world, promised), mode)
     with lock.held(noun, target.name) as waited:
-        outcome = _run(world, target)
+        outcome = _run(world, target, mode)
     if waited < NOTICEABLE_SECONDS:
         return outcome
     note = f"Waited {waited:.0f} s for another run on {target.name}."
     return replace(outcome, comment=f"{outcome.comment} {note}")
 
 
-def _dry_run(target: Target, view: View) -> Outcome:
+def _dry_run(target: Target, view: View, mode: Mode) -> Outcome:
     seen = target.observe(view)
-    steps = target.plan(seen)
+    steps = target.plan(seen, mode)
     if not steps:
         return Outcome(comment=_comment(AS_DECLARED, target, seen))
     _rehearse(view, steps)
@@ -82,9 +98,9 @@ def _dry_run(target: Target, view: View) -> Outcome:
     return Outcome(changes=changes(steps), comment=_comment(sentence, target, None))
 
 
-def _run(world: World, target: Target) -> Outcome:
+def _run(world: World, target: Target, mode: Mode) -> Outcome:
     seen = target.observe(View(world, Promises()))
-    steps = target.plan(seen)
+    steps = target.plan(seen, mode)
     if not steps:
         return Outcome(comment=_comment(AS_DECLARED, target, seen))
     _rehearse(View(world, Promises()), steps)

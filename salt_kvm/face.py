@@ -24,7 +24,9 @@ Salt = dict[str, Any]
 Verdict = dict[str, Any]
 
 
-def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> Verdict:
+def state(
+    noun: str, target: str, salt: Salt, arguments: dict[str, Any], *, restart: bool = False
+) -> Verdict:
     """Converge one object and return Salt's state dictionary.
 
     :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
@@ -32,18 +34,21 @@ def state(noun: str, target: str, salt: Salt, arguments: dict[str, Any]) -> Verd
     :param salt: the ``globals()`` of the loader file, where Salt packs its dunders
     :param arguments: the ``locals()`` of the state function: its parameters; ``unknown`` holds
         those that it does not have. Without it Salt would drop the whole run and not name the state
+    :param restart: restart it, because something that it watches has changed
     """
     unknown = arguments.pop("unknown", {})
     fields = {key: value for key, value in arguments.items() if value is not None} | unknown
     name = str(fields.pop("name"))
     uri = fields.pop("connection", None)
+    fields.pop("sfun", None)
     test = bool(salt["__opts__"].get("test"))
     try:
         converge = _engine("converge")
         world = _world(salt, uri)
         look = bool(salt.get("__low__", {}).get("__prereq__"))
         wanted = {**fields, "state": target}
-        outcome = converge.run(world, noun, name, wanted, test=test, keep=not look)
+        mode = converge.Mode(test=test, keep=not look, restart=restart)
+        outcome = converge.run(world, noun, name, wanted, mode)
     except KvmError as error:
         return _failed(name, error, salt, test=test)
     result = outcome.failure is None and (None if test and outcome.changes else True)

@@ -32,6 +32,7 @@ class Noun:
     plan: Callable[[str, Any, Any], Iterable[Step]]
     waiting: Callable[[str, Any, Any], Sequence[Difference]]
     remark: Callable[[Any], str] = lambda seen: ""
+    restart: Callable[[str, Any, Any], Iterable[Step]] = lambda name, want, seen: ()
 
 
 def _image(view: View, name: str, want: Image) -> Any:
@@ -77,5 +78,14 @@ NOUNS = {
     "image": Noun("images", Image, parse_path, _image, image.plan, _never),
     "network": Noun("networks", Network, parse_name, _network, network.plan, network.waiting),
     "pool": Noun("pools", Pool, parse_name, _pool, pool.plan, pool.waiting),
-    "domain": Noun("domains", Domain, parse_name, _domain, domain.plan, domain.waiting, _console),
+    "domain": Noun(
+        "domains",
+        Domain,
+        parse_name,
+        _domain,
+        domain.plan,
+        domain.waiting,
+        _console,
+        domain.restart,
+    ),
 }

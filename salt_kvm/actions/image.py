@@ -26,7 +26,7 @@ def info(world: World, path: str) -> dict[str, Any]:
 def create(world: World, path: str, **fields: Any) -> bool:
     """Make an image; false when it is there as described."""
     given = {key: value for key, value in fields.items() if value is not None}
-    outcome = converge.run(world, "image", path, given, test=False)
+    outcome = converge.run(world, "image", path, given)
     if outcome.failure is not None:
         raise ApplyError(outcome.failure)
     return bool(outcome.changes)

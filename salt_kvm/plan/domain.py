@@ -16,6 +16,7 @@ from salt_kvm.plan.steps import (
     Need,
     SetProperty,
     Shutdown,
+    Start,
     Step,
     UpdateDevice,
     change,
@@ -77,6 +78,12 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
         yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
     if want.state == "stopped":
         yield from _shutdown(name, want, there)
+
+
+def restart(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+    """Yield what restarts a running guest that is to run; any other has nothing to restart."""
+    if want.state == "running":
+        yield from _off_and_on(name, want, seen.domain)
 
 
 def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]:
@@ -158,8 +165,14 @@ def _properties(name: str, live: Live | None) -> Iterator[Step]:
 def _restart(name: str, want: Domain, there: Observed | None, live: Live | None) -> Iterator[Step]:
     """Only where the user said so: what waits for a boot comes with one."""
     if want.restart and live is not None and _told(want, live.waiting):
-        yield from _shutdown(name, want, there)
-        yield from common.start("domain", name, None)
+        yield from _off_and_on(name, want, there)
+
+
+def _off_and_on(name: str, want: Domain, there: Observed | None) -> Iterator[Step]:
+    for step in _shutdown(name, want, there):
+        yield replace(step, changes={})
+        changes = {"state": change("running", "restarted")}
+        yield Start(kind="domain", name=name, changes=changes)
 
 
 def _medium_needs(merged: Merged) -> Iterator[Need]:

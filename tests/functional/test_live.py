@@ -132,3 +132,14 @@ def test_a_device_that_the_guest_keeps_is_told_and_tried_again(run, fields):
     assert documents()[1].find("devices/disk") is None
     virsh("destroy", NAME)
     assert run()("kvm_domain.running", **{**frozen, "disks": []})["result"] is True
+
+
+def test_a_watch_restarts_a_running_guest_gracefully(run, fields, running):
+    """As Salt calls it when what the state watches has changed."""
+    for test in (True, False):
+        told = run(test=test)("kvm_domain.mod_watch", sfun="running", timeout=60, **fields)
+        assert told["changes"] == {"state": {"old": "running", "new": "restarted"}}, told
+        assert told["result"] is (None if test else True)
+    assert virsh("domid", NAME) not in (running, "-")
+    assert "power button" in Path(fields["serial"][0]["log"]).read_text()
+    assert run()("kvm_domain.mod_watch", sfun="present", **fields)["changes"] == {}

@@ -132,6 +132,8 @@ def test_face_function_is_one_call(case):
 def test_state_signature_is_the_spec(noun):
     fields = [field for field in SPECS[noun].__struct_fields__ if field != "state"]
     for node in functions(ROOT / "_states" / f"kvm_{noun}.py"):
+        if node.name == "mod_watch":
+            continue
         arguments = [argument.arg for argument in node.args.args]
         assert arguments[0] == "name"
         assert arguments[-1] == "connection"
@@ -145,7 +147,7 @@ def test_state_signature_is_the_spec(noun):
 def test_state_functions_are_the_states_of_the_spec(noun):
     states = typing.get_type_hints(SPECS[noun])["state"]
     names = {node.name for node in functions(ROOT / "_states" / f"kvm_{noun}.py")}
-    assert names == set(typing.get_args(states))
+    assert names - {"mod_watch"} == set(typing.get_args(states))
 
 
 def test_every_noun_has_its_file_on_each_floor():
