@@ -96,10 +96,14 @@ def summary(run: Path, *, dry: bool) -> int:
 
 
 def _returned(run: Path) -> Any:
+    """Return what each state returned, or a list of sentences that say why there is nothing."""
+    log = run / "console.log"
     try:
-        return json.loads((run / "result.json").read_text(encoding="utf-8"))["local"]
+        returned = json.loads((run / "result.json").read_text(encoding="utf-8"))["local"]
     except (OSError, ValueError, KeyError):
-        return [f"salt-call gave no result; its log is {run / 'root/var/log/salt/minion'}"]
+        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        returned = ["salt-call gave no result", *said.splitlines()[-3:]]
+    return returned if isinstance(returned, dict) else [*returned, f"The whole log is {log}."]
 
 
 def _sentence(key: str, state: dict[str, Any]) -> str:

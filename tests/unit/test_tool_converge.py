@@ -112,12 +112,16 @@ def test_summary(tool, tmp_path, capsys, states, code, printed):
 def test_summary_of_a_pillar_that_does_not_compile(tool, tmp_path, capsys):
     (tmp_path / "result.json").write_text(json.dumps({"local": ["Rendering SLS failed"]}))
     assert tool.summary(tmp_path, dry=False) == 1
-    assert capsys.readouterr().out.splitlines() == ["Failed:", "  Rendering SLS failed"]
+    log = f"  The whole log is {tmp_path}/console.log."
+    assert capsys.readouterr().out.splitlines() == ["Failed:", "  Rendering SLS failed", log]
 
 
 def test_summary_of_a_salt_call_that_died(tool, tmp_path, capsys):
+    (tmp_path / "console.log").write_text("salt-call: error: no such option: --nonsense\n")
     assert tool.summary(tmp_path, dry=False) == 1
-    assert "gave no result" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "salt-call gave no result" in printed
+    assert "no such option: --nonsense" in printed
 
 
 def load(folder):
