@@ -8,7 +8,7 @@ from functools import cached_property
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import files, host
+from salt_kvm.backend import files, host, usage
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.promise import Promises, promise
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
@@ -72,6 +72,12 @@ class View:
             return self.promises.objects[kind, name]
         return self.world.hypervisor.read(kind, name, autostart=autostart)
 
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all objects of a kind."""
+        promised = {name: seen for (of, name), seen in self.promises.objects.items() if of == kind}
+        there = {*self.world.hypervisor.names(kind), *promised}
+        return sorted(name for name in there if promised.get(name, True) is not None)
+
     def image(self, path: str) -> FileSeen | None:
         """Return an image file, with the size that a guest sees."""
         return (
@@ -119,6 +125,11 @@ def _file(view: View, need: Need) -> str | None:
     return None
 
 
+def _unused(view: View, need: Need) -> str | None:
+    others = usage.users(view, need.name, but=need.user) if view.world.local else []
+    return f"{need.name} is in use by {', '.join(others)}" if others else None
+
+
 def _directory(view: View, need: Need) -> str | None:
     seen = view.file(need.name)
     if seen is None:
@@ -142,6 +153,7 @@ def _kvm(view: View, need: Need) -> str | None:
 
 _CHECKS = {
     "file": _file,
+    "unused": _unused,
     "directory": _directory,
     "network": _network,
     "active network": _active_network,

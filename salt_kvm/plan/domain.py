@@ -65,7 +65,12 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     xml.complete(merged.xml, merged.added)
     live = _compare(seen, intent, merged) if want.state != "stopped" else None
     yield from _images(name, want, seen, merged)
-    needs = (*_medium_needs(merged), *_network_needs(merged, "network"), *_kvm_needs(merged))
+    needs = (
+        *_medium_needs(merged),
+        *_sole_needs(name, merged),
+        *_network_needs(merged, "network"),
+        *_kvm_needs(merged),
+    )
     # Plugged in before it is defined, so that the definition can keep the slot that it got;
     # pulled out after, so that it is gone at the next boot even where the guest refuses now.
     yield from _now(name, live, "attach", "update")
@@ -185,6 +190,14 @@ def _medium_needs(merged: Merged) -> Iterator[Need]:
         if path is not None:
             format = None if driver is None else driver.get("type")
             yield Need("file", path, LOST_FILE, None if disk.get("device") == "cdrom" else format)
+
+
+def _sole_needs(name: str, merged: Merged) -> Iterator[Need]:
+    """Two guests that write to one image destroy it."""
+    for disk in merged.added:
+        path = _file(disk) if disk.tag == "disk" and disk.get("device") == "disk" else None
+        if path is not None and disk.find("shareable") is None and disk.find("readonly") is None:
+            yield Need("unused", path, "take another image, or declare it shareable", user=name)
 
 
 def _network_needs(merged: Merged, what: str) -> Iterator[Need]:

@@ -21,14 +21,16 @@ Changes = Mapping[str, Mapping[str, object]]
 class Need:
     """Something that must be there before a step can succeed.
 
-    ``what`` is one of ``file``, ``directory``, ``network``, ``active network``, ``kvm``; ``cure``
-    is the end of the sentence that a user reads when it is not there.
+    ``what`` is one of ``file``, ``unused`` (by a domain other than ``user``), ``directory``,
+    ``network``, ``active network``, ``kvm``; ``cure`` is the end of the sentence that a user reads
+    when it is not so.
     """
 
     what: str
     name: str
     cure: str
     format: str | None = None
+    user: str = ""
 
 
 def change(old: object, new: object) -> dict[str, object]:
@@ -147,6 +149,31 @@ class SetProperty(ObjectStep):
     value: str
     did = "set {key} of the running {kind} {name}"
     would = "set {key} of the running {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateNetwork(ObjectStep):
+    """Change one element of an active network, live only; a row of ``xml.network_live``.
+
+    ``old`` is what a modified element was, ``index`` the place of its ``<ip>`` or -1.
+    """
+
+    section: str
+    command: str
+    index: int
+    xml: str
+    old: str | None
+    part: str
+    did = "changed {part} of the active {kind} {name}"
+    would = "change {part} of the active {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartNetwork(ObjectStep):
+    """Stop and start a network, and plug the running guests in again."""
+
+    did = "restarted {kind} {name}"
+    would = "restart {kind} {name}"
 
 
 @dataclass(frozen=True, kw_only=True)
