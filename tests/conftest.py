@@ -96,8 +96,9 @@ def libvirtd(tmp_path_factory):
 
 
 def _start(name, log):
+    command = ["setpriv", "--pdeathsig", "TERM", name]
     with log.open("ab") as output:
-        return subprocess.Popen([name], stdout=output, stderr=output, start_new_session=True)
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
 
 def _running(name):

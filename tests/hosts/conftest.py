@@ -1,5 +1,6 @@
 """Fresh hosts: bare systems in containers, gone afterwards."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -14,14 +15,24 @@ CHECKOUT = "/srv/salt-kvm"
 
 
 @pytest.fixture(scope="session")
-def bare():
-    """The directory of a bare system; it is kept for the next run."""
+def alone():
+    """One run at a time; what a killed one left is removed."""
     for tool in ("debootstrap", "systemd-nspawn", "nsenter", "iptables", "ip"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed; tools/test installs it")
     if os.getuid() != 0:
         pytest.skip("only root can make containers")
     CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in CACHE.glob("skvm-*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+
+
+@pytest.fixture(scope="session")
+def bare(alone):
+    """The directory of a bare system; it is kept for the next run."""
     base = CACHE / "bare"
     if not base.is_dir():
         debootstrap(base)
@@ -29,7 +40,7 @@ def bare():
 
 
 @pytest.fixture(scope="session")
-def network():
+def network(alone):
     with bridge():
         yield
 

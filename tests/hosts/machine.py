@@ -17,6 +17,7 @@ APT += ("sources.list.d", "trusted.gpg", "trusted.gpg.d")
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 BRIDGE = "skvmtest0"
 NETWORK, GATEWAY, ADDRESS = "172.31.77.0/24", "172.31.77.1", "172.31.77.2"
+MASQUERADE = ("POSTROUTING", "-s", NETWORK, "!", "-o", BRIDGE, "-j", "MASQUERADE")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -98,18 +99,25 @@ def bridge():
     """A bridge whose hosts reach the network through this machine."""
     forward = Path("/proc/sys/net/ipv4/ip_forward")
     before = forward.read_text()
-    masquerade = ("POSTROUTING", "-s", NETWORK, "!", "-o", BRIDGE, "-j", "MASQUERADE")
-    run("ip", "link", "add", BRIDGE, "type", "bridge")
+    _remove_bridge()
     try:
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
         run("ip", "address", "add", f"{GATEWAY}/24", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
-        run("iptables", "-w", "-t", "nat", "-A", *masquerade)
+        run("iptables", "-w", "-t", "nat", "-A", *MASQUERADE)
         forward.write_text("1")
         yield
     finally:
-        subprocess.run(["iptables", "-w", "-t", "nat", "-D", *masquerade], check=False)
-        run("ip", "link", "delete", BRIDGE)
+        _remove_bridge()
         forward.write_text(before)
+
+
+def _remove_bridge():
+    for command in (
+        ["iptables", "-w", "-t", "nat", "-D", *MASQUERADE],
+        ["ip", "link", "del", BRIDGE],
+    ):
+        subprocess.run(command, capture_output=True, check=False)
 
 
 class Machine:
@@ -127,7 +135,7 @@ class Machine:
         options += [f"--bind-ro={folder}" for folder in self.binds]
         with (self.root.parent / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["systemd-nspawn", *options, *payload],
+                ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", *options, *payload],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
