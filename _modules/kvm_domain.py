@@ -125,6 +125,24 @@ def shutdown(name, timeout=None, force=False, connection=None):
     )
 
 
+def pending(name, connection=None):
+    """
+    Return what the definition of a running guest has and the guest only gets at its next start.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: ``old`` and ``new`` by path; empty where nothing waits, or the guest is off
+    :raises CommandExecutionError: when there is no such domain, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.pending web1
+    """
+    return _run("pending", globals(), connection=connection, name=name)
+
+
 def history(name, connection=None):
     """
     Return the versions of a domain's definition that were replaced or removed on this host.

@@ -10,6 +10,7 @@ from salt_kvm import face
 _run = face.command("host", CommandExecutionError)
 
 __func_alias__ = {"python_": "python"}
+__outputter__ = {"plan": "kvm_plan"}
 
 
 def info(connection=None):
@@ -117,3 +118,27 @@ def validate(pillar=None):
     """
     section = __pillar__.get("kvm") if pillar is None else pillar
     return _run("validate", globals(), pillar=section)
+
+
+def plan(pillar=None, connection=None):
+    """Return what applying a whole ``kvm`` pillar section would do; nothing is changed.
+
+    One bulk read serves all objects, so this is the quick look at a host of many guests. On the
+    terminal it is shown as text; ``--out json`` shows the data.
+
+    :param dict pillar: the section, without the key ``kvm`` itself; default: this minion's own
+    :param str connection: libvirt's address of the hypervisor; default: ``kvm:connection`` of the
+        pillar, else ``qemu:///system``
+    :return: one dictionary for each object that is not as declared: ``kind``, ``name``, ``changes``
+        as the state would return them, ``comment``, and ``fault``: why it can't be, or null
+    :rtype: list
+    :raises CommandExecutionError: when the section is not valid, or libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.plan
+    """
+    section = __pillar__.get("kvm") if pillar is None else pillar
+    return _run("plan", globals(), connection=connection, pillar=section)

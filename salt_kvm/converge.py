@@ -79,7 +79,7 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
     target = aim(noun, name, fields)
     if mode.test:
         promised = world.promised if mode.keep else world.promised.copy()
-        return _dry_run(target, View(world, promised), mode)
+        return foresee(target, View(world, promised), mode)
     with lock.held(noun, target.name) as waited:
         outcome = _run(world, target, mode)
     if waited < NOTICEABLE_SECONDS:
@@ -88,7 +88,8 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
     return replace(outcome, comment=f"{outcome.comment} {note}")
 
 
-def _dry_run(target: Target, view: View, mode: Mode) -> Outcome:
+def foresee(target: Target, view: View, mode: Mode = REAL) -> Outcome:
+    """Return what a run would do, and count it as done in ``view``."""
     seen = target.observe(view)
     steps = target.plan(seen, mode)
     if not steps:

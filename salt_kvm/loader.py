@@ -15,6 +15,7 @@ def dirs() -> dict[str, list[str]]:
         "modules": [_face_dir("modules")],
         "states": [_face_dir("states")],
         "grains": [str(PACKAGE / "grains")],
+        "output": [str(PACKAGE / "output")],
     }
 
 

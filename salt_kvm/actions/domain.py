@@ -17,6 +17,7 @@ from salt_kvm.picture import png
 from salt_kvm.plan.domain import TIMEOUT
 from salt_kvm.plan.steps import Define, Shutdown
 from salt_kvm.xml.graphics import listening
+from salt_kvm.xml.live import due
 
 KIND = "domain"
 SCREENSHOTS = "/var/cache/salt-kvm/screenshots"
@@ -64,6 +65,13 @@ def shutdown(world: World, name: str, timeout: int | None, *, force: bool) -> bo
     seconds = TIMEOUT if timeout is None else timeout
     perform(Shutdown(kind=KIND, name=name, timeout=seconds, force=force), seen, world)
     return True
+
+
+def pending(world: World, name: str) -> dict[str, Any]:
+    """Return what the definition of a running guest has and the guest gets at its next start."""
+    seen = common.get(world, KIND, name)
+    differences = () if seen.live is None else due(seen.live, seen.xml)
+    return {difference.path: difference.change() for difference in differences}
 
 
 def history(world: World, name: str) -> list[str]:

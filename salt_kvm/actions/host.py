@@ -12,7 +12,7 @@ import salt_kvm
 from salt_kvm import loader
 from salt_kvm.backend import checks, host, python
 from salt_kvm.backend.world import World
-from salt_kvm.errors import KvmError
+from salt_kvm.errors import KvmError, SpecError
 
 PACKAGE = Path(salt_kvm.__file__).parent
 
@@ -72,6 +72,20 @@ def validate(world: World, pillar: Any) -> list[str]:
     from salt_kvm.spec import pillar as spec
 
     return spec.problems(plain(pillar) or {})
+
+
+def plan(world: World, pillar: Any) -> list[dict[str, Any]]:
+    """Return what applying a whole ``kvm`` section would do: :func:`salt_kvm.forecast.forecast`.
+
+    :param pillar: the section, plain or masked by Salt; None counts as an empty one
+    :raises SpecError: with every fault of the section
+    """
+    from salt_kvm.forecast import forecast
+
+    faults = validate(world, pillar)
+    if faults:
+        raise SpecError(faults)
+    return forecast(world, plain(pillar) or {})
 
 
 def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from salt_kvm.errors import (
@@ -30,6 +30,7 @@ class Calls:
     define: str
     list_all: str
     list_active: str
+    list_autostart: str
     inactive: str
     missing: str
 
@@ -40,6 +41,7 @@ KINDS = {
         define="defineXML",
         list_all="listAllDomains",
         list_active="VIR_CONNECT_LIST_DOMAINS_ACTIVE",
+        list_autostart="VIR_CONNECT_LIST_DOMAINS_AUTOSTART",
         inactive="VIR_DOMAIN_XML_INACTIVE",
         missing="VIR_ERR_NO_DOMAIN",
     ),
@@ -48,6 +50,7 @@ KINDS = {
         define="networkDefineXML",
         list_all="listAllNetworks",
         list_active="VIR_CONNECT_LIST_NETWORKS_ACTIVE",
+        list_autostart="VIR_CONNECT_LIST_NETWORKS_AUTOSTART",
         inactive="VIR_NETWORK_XML_INACTIVE",
         missing="VIR_ERR_NO_NETWORK",
     ),
@@ -56,6 +59,7 @@ KINDS = {
         define="storagePoolDefineXML",
         list_all="listAllStoragePools",
         list_active="VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE",
+        list_autostart="VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART",
         inactive="VIR_STORAGE_XML_INACTIVE",
         missing="VIR_ERR_NO_STORAGE_POOL",
     ),
@@ -121,6 +125,23 @@ class Hypervisor:
             if self._code(error) == KINDS[kind].missing:
                 return None
             raise
+
+    def read_all(self, kind: str) -> dict[str, Observed]:
+        """Return all objects of a kind by name, with two list calls and a document for each."""
+        calls = KINDS[kind]
+        with self._saying(ObserveError, f"the list of {kind}s"):
+            every = getattr(self._connection, calls.list_all)
+            autostarted = {each.name() for each in every(self.flag(calls.list_autostart))}
+            found = {each.name(): each for each in every(0)}
+            seen = {
+                name: self._observe(kind, name, each, autostart=False)
+                for name, each in found.items()
+            }
+        return {
+            name: replace(each, autostart=name in autostarted)
+            for name, each in seen.items()
+            if each is not None
+        }
 
     def names(self, kind: str, *, active: bool = False) -> list[str]:
         """Return the names of all objects of a kind, or of those that are on, sorted."""

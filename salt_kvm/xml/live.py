@@ -147,6 +147,21 @@ def _vcpus(live: ET.Element) -> str | None:
     return None if vcpu is None else vcpu.get("current")
 
 
+def due(live: str, inactive: str) -> tuple[Difference, ...]:
+    """Return what a definition has and the running guest only gets at its next start.
+
+    For a CPU of the host's model libvirt writes what it chose into the guest's document, and for
+    any CPU how it was checked.
+    """
+    definition = ET.fromstring(inactive)
+    cpu = definition.find("cpu")
+    if cpu is not None:
+        cpu.attrib.pop("check", None)
+        if cpu.get("mode") == "host-model":
+            definition.remove(cpu)
+    return merge(ET.fromstring(live), Intent(definition)).differences
+
+
 def device_in(live: str, device: str) -> str | None:
     """Return the device of a running guest that another document of it describes."""
     wanted = ET.fromstring(device)

@@ -28,9 +28,11 @@ ALLOWED = {
     "nouns": {"errors", "seen", "spec", "xml", "plan", "backend"},
     "converge": {"errors", "seen", "spec", "plan", "backend", "nouns", "xml"},
     "actions": {
-        "errors", "seen", "spec", "xml", "plan", "backend", "converge", "picture", "loader",
-        "actions",
+        "errors", "seen", "spec", "xml", "plan", "backend", "converge", "forecast",
+        "picture", "loader", "actions",
     },
+    "forecast": {"errors", "backend", "nouns", "converge"},
+    "output": set(),
     "face": {"errors", "backend"},
     "grains": {"backend"},
 }  # fmt: skip

@@ -1,0 +1,60 @@
+"""What applying a whole pillar would do, in one bulk read of the hypervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from salt_kvm import converge
+from salt_kvm.backend.hypervisor import KINDS
+from salt_kvm.backend.promise import Promises
+from salt_kvm.backend.world import View, World
+from salt_kvm.errors import KvmError
+from salt_kvm.nouns import NOUNS
+
+# As the states run: what a guest needs is there before it.
+ORDER = ("network", "pool", "image", "domain")
+
+
+def forecast(world: World, section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row for each object of a ``kvm`` section that is not as declared.
+
+    :param world: the hypervisor and its host
+    :param section: plain data, as in a pillar
+    :returns: mappings with ``kind``, ``name``, ``changes`` as the state would return them,
+        ``comment``, and ``fault``: why it would fail, or ``None``
+    """
+    view = View(world, _bulk(world, section))
+    return [
+        row
+        for kind in ORDER
+        for name, fields in _declared(section, kind)
+        if (row := _row(view, kind, name, fields)) is not None
+    ]
+
+
+def _declared(section: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, fields in (section.get(NOUNS[kind].section) or {}).items():
+        yield str(name), dict(fields or {})
+
+
+def _bulk(world: World, section: dict[str, Any]) -> Promises:
+    """Everything that is there, as if it had been promised, so that nothing is looked up singly."""
+    promises = Promises()
+    for kind in KINDS:
+        for name, _fields in _declared(section, kind):
+            promises.objects[kind, name] = None
+        for name, seen in world.hypervisor.read_all(kind).items():
+            promises.objects[kind, name] = seen
+    return promises
+
+
+def _row(view: View, kind: str, name: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+    row: dict[str, Any] = {"kind": kind, "name": name, "changes": {}, "comment": "", "fault": None}
+    try:
+        outcome = converge.foresee(converge.aim(kind, name, fields), view)
+    except KvmError as error:
+        return {**row, "fault": str(error)}
+    if not outcome.changes and "Waits for" not in outcome.comment:
+        return None
+    return {**row, "changes": outcome.changes, "comment": outcome.comment}

@@ -1,0 +1,58 @@
+"""
+Show a plan as text
+===================
+
+The outputter of ``kvm_host.plan``: what would be made, changed, removed, and what can't be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+MARKS = {"made": "+", "changed": "~", "removed": "-", "waits": ".", "can't be": "!"}
+Row = dict[str, Any]
+
+
+def output(data: dict[str, Any], **kwargs: Any) -> str:
+    """
+    Return rows of ``kvm_host.plan`` as text; anything else as it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.plan --out kvm_plan
+    """
+    return "\n".join(_host(host, rows) for host, rows in data.items())
+
+
+def _host(host: str, rows: list[Row] | Any) -> str:
+    if not isinstance(rows, list):
+        return f"{host}:\n{rows}"
+    kinds = [_kind(row) for row in rows]
+    lines = [line for row in rows for line in _lines(row, _kind(row))]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in MARKS if kind in kinds)
+    return "\n".join([f"{host}:", *lines, f"  {counts or 'Everything is as declared'}."])
+
+
+def _kind(row: Row) -> str:
+    if row["fault"]:
+        return "can't be"
+    if not row["changes"]:
+        return "waits"
+    whole = row["changes"].get("definition") or row["changes"].get("image")
+    if not whole:
+        return "changed"
+    return "made" if whole["old"] is None else "removed"
+
+
+def _lines(row: Row, kind: str) -> Iterator[str]:
+    yield f"  {MARKS[kind]} {row['kind']} {row['name']}"
+    if kind in ("can't be", "waits"):
+        yield f"      {row['fault'] or row['comment']}"
+    for path, change in row["changes"].items():
+        if isinstance(change["new"], dict) and change["old"] is None:
+            yield from (f"      {leaf}: {value}" for leaf, value in change["new"].items())
+        else:
+            yield f"      {path}: {change['old']} -> {change['new']}"
