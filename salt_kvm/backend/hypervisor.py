@@ -157,9 +157,33 @@ class Hypervisor:
             getattr(self._connection, KINDS[kind].define)(xml)
 
     def undefine(self, kind: str, name: str) -> None:
-        """Remove a persistent definition; a domain's NVRAM file stays."""
-        flags = [self.flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM")] if kind == "domain" else []
-        self.call(kind, name, "undefining", "undefineFlags" if flags else "undefine", *flags)
+        """Remove a persistent definition, and of a domain what libvirt kept beside it.
+
+        The NVRAM file stays; a saved memory and the records of snapshots and checkpoints go.
+        """
+        if kind != "domain":
+            self.call(kind, name, "undefining", "undefine")
+            return
+        with self._saying(ObserveError, f"domain {name}"):
+            found = self._get(kind, name)
+            beside = {
+                "MANAGED_SAVE": found.hasManagedSaveImage(),
+                "SNAPSHOTS_METADATA": found.snapshotNum(),
+                "CHECKPOINTS_METADATA": self._checkpoints(found),
+            }
+        # An older libvirt refuses the flags that it does not know, so only those that it takes.
+        flags = self.flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM")
+        for flag in (flag for flag, there in beside.items() if there):
+            flags |= self.flag(f"VIR_DOMAIN_UNDEFINE_{flag}")
+        self.call(kind, name, "undefining", "undefineFlags", flags)
+
+    def _checkpoints(self, found: Any) -> bool:
+        try:
+            return bool(found.listAllCheckpoints())
+        except self.libvirt.libvirtError as error:
+            if self._code(error) in ("VIR_ERR_NO_SUPPORT", "VIR_ERR_OPERATION_UNSUPPORTED"):
+                return False
+            raise
 
     def set_autostart(self, kind: str, name: str, value: bool) -> None:
         """Say whether the object starts with the host."""

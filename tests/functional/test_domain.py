@@ -247,3 +247,14 @@ def test_a_dry_run_counts_what_its_earlier_states_would_make(run, folder):
     assert predicted["result"] is None, predicted["comment"]
     assert dry("kvm_domain.running", **guest)["result"] is True
     assert not os.path.exists(image)
+
+
+def test_absent_handles_what_libvirt_keeps_beside_a_domain(converge, run, folder):
+    """A snapshot and a saved memory each make a plain undefine fail."""
+    disk = {"path": f"{folder}/a.qcow2", "format": "qcow2", "size": "1MiB"}
+    run()("kvm_domain.running", name=NAME, memory="32MiB", disks=[disk])
+    assert "created" in virsh("snapshot-create-as", NAME, "one")
+    assert "saved" in virsh("managedsave", NAME)
+    converge("kvm_domain.absent", name=NAME)
+    assert NAME not in virsh("list", "--all", "--name").split()
+    assert os.path.exists(disk["path"])
