@@ -20,18 +20,57 @@ def present(
     cpu=None,
     machine=None,
     boot=None,
+    os=None,
     cdrom=None,
     disks=None,
     interfaces=None,
     graphics=None,
+    video=None,
     serial=None,
+    consoles=None,
+    channels=None,
+    agent=None,
+    features=None,
+    clock=None,
+    on_poweroff=None,
+    on_reboot=None,
+    on_crash=None,
+    on_lockfailure=None,
+    pm=None,
+    tpm=None,
+    rng=None,
+    watchdog=None,
+    panic=None,
+    vsock=None,
+    memballoon=None,
+    iommu=None,
+    inputs=None,
+    sounds=None,
+    filesystems=None,
+    hostdevs=None,
+    redirdevs=None,
+    controllers=None,
+    memory_devices=None,
+    memory_hotplug=None,
+    memory_backing=None,
+    iothreads=None,
+    cputune=None,
+    numatune=None,
+    memtune=None,
+    blkiotune=None,
+    sysinfo=None,
+    seclabels=None,
+    launch_security=None,
+    emulator=None,
+    title=None,
+    description=None,
+    metadata=None,
     autostart=None,
     timeout=None,
     force=None,
     restart=None,
     xml=None,
     connection=None,
-    **unknown,
 ):
     """
     Make sure that a domain is defined as declared; whether it runs is left alone.
@@ -41,22 +80,107 @@ def present(
     :param str name: name of the domain
     :param str virt_type: ``kvm``, ``qemu``, or ``auto``: ``kvm`` where the host can; a new domain
         starts from ``auto``
-    :param str memory: memory with a unit (``2GiB``) or in bytes; needed to make the domain
+    :param str memory: memory with a unit (``2GiB``) or in bytes; needed to make the domain; NUMA
+        cells and memory modules are a part of it
     :param str max_memory: up to where the running guest's memory can be raised; default ``memory``
     :param int vcpus: number of virtual CPUs; a new domain starts from 1
     :param int max_vcpus: up to where the running guest's CPUs can be raised; default ``vcpus``
-    :param str cpu: ``host-passthrough``, ``host-model``, ``maximum`` or the name of a CPU model
+    :param cpu: text: ``host-passthrough``, ``host-model``, ``maximum`` or the name of a CPU model;
+        or a mapping with ``mode``, ``model``, ``fallback``, ``vendor``, ``match``, ``check``,
+        ``migratable``, ``topology`` (``sockets``, ``dies``, ``cores``, ``threads``), ``cache``,
+        ``features`` (a mapping of names to policies) and ``numa`` (a list of cells)
     :param str machine: machine type; a new domain on x86 starts from ``q35``
     :param list boot: order of ``hd``, ``cdrom``, ``network``, ``fd``; a new domain boots from its
-        disk, and from ``cdrom`` while the disk holds nothing bootable
+        disk, and from ``cdrom`` while the disk holds nothing bootable; excludes ``boot_order``
+    :param dict os: ``firmware`` (``bios``, ``efi``), ``secure_boot``, ``enrolled_keys``;
+        ``loader`` and ``nvram``; ``kernel``, ``initrd``, ``cmdline``, ``dtb``; ``bootmenu``,
+        ``bootmenu_timeout`` (milliseconds), ``bios_serial``, ``reboot_timeout`` (milliseconds),
+        ``smbios``
     :param str cdrom: path of the medium in the CD drive; ``''`` is an empty drive
-    :param list disks: mappings with ``path``; ``size`` (makes the image when the disk is new);
-        ``format`` (``raw``); ``bus`` (``virtio``); ``target``; ``cache``; ``serial``
-    :param list interfaces: mappings with ``network`` or ``bridge``; ``mac``; ``model`` (``virtio``)
+    :param list disks: mappings with one of ``path``, ``block``, ``volume``, ``network``, ``nvme``;
+        ``size`` (makes the image when the disk is new); ``format`` (``raw``); ``device``
+        (``disk``); ``bus`` (``virtio``); ``target``; ``cache``; ``io``; ``discard``;
+        ``detect_zeroes``; ``error_policy``; ``iothread``; ``queues``; ``serial``; ``wwn``;
+        ``iotune`` (bytes and requests per second); ``readonly``; ``shareable``; ``boot_order``
+    :param list interfaces: mappings with one of ``network``, ``bridge``, ``direct``, ``user``,
+        ``ethernet``, ``vhostuser``, ``hostdev``; ``mode``; ``portgroup``; ``virtualport``; ``mac``;
+        ``model`` (``virtio``); ``driver``; ``queues``; ``rx_queue_size``; ``tx_queue_size``;
+        ``mtu`` (bytes); ``vlan``; ``filterref``; ``link`` (``up``, ``down``); ``bandwidth``
+        (kilobytes per second); ``target``; ``isolated``; ``trust_guest_rx_filters``; ``managed``;
+        ``rom``; ``boot_order``; ``acpi_index``
     :param list graphics: mappings with ``type`` (``vnc`` or ``spice``); ``listen``, an address
-        (``127.0.0.1``); ``port``, 5900 to 65535 or ``auto``; ``password``
-    :param list serial: serial ports: mappings with ``type`` (``pty``) and ``log``, a file that
-        libvirt writes
+        (``127.0.0.1``) or ``none``; ``socket``; ``port``, 5900 to 65535 or ``auto``; ``tls_port``;
+        ``websocket``; ``password``; ``default_mode``; ``keymap``; ``share_policy``; ``gl``;
+        ``clipboard``; ``file_transfer``
+    :param list video: graphics cards: mappings with ``model``, ``heads``, ``vram``, ``ram``,
+        ``vgamem`` (sizes), ``primary``, ``accel3d``, ``resolution``, ``driver``; a new domain with
+        a console starts from ``vga``
+    :param list serial: serial ports: mappings with ``type`` (``pty``) and what it needs (``path``,
+        ``append``, ``mode``, ``host``, ``service``, ``protocol``, ``tls``); ``log``, a file that
+        libvirt writes; ``target``; ``port``
+    :param list consoles: text consoles over virtio, as ``serial``; the one that libvirt makes of
+        the first serial port is not a part of the list
+    :param list channels: as ``serial``, each with a ``name``; the guest agent's is not a part of
+        the list
+    :param bool agent: a channel for the guest agent; a new domain has one
+    :param dict features: ``acpi``, ``apic``, ``pae``, ``hap``, ``smm``, ``pmu``, ``vmport``,
+        ``vmcoreinfo``, ``pvspinlock``, ``ioapic``, ``gic``, ``kvm``, ``hyperv``; what is not
+        named is left alone
+    :param dict clock: ``offset`` (a new domain starts from ``utc``), ``timezone``, ``basis``,
+        ``adjustment`` (seconds), ``timers``
+    :param str on_poweroff: ``destroy``, ``restart``, ``preserve`` or ``rename-restart``; libvirt's
+        default is ``destroy``
+    :param str on_reboot: as ``on_poweroff``; libvirt's default is ``restart``
+    :param str on_crash: as ``on_poweroff``, or ``coredump-destroy``, ``coredump-restart``;
+        libvirt's default is ``destroy``
+    :param str on_lockfailure: ``poweroff``, ``restart``, ``pause`` or ``ignore``
+    :param dict pm: ``suspend_to_mem``, ``suspend_to_disk``: whether the firmware offers them
+    :param tpm: ``true`` (emulated, version 2.0), ``false`` (none), or a mapping with ``model``,
+        ``type`` (``emulator``), ``version``, ``device``, ``encryption``, ``persistent_state``,
+        ``active_pcr_banks``
+    :param list rng: mappings with ``model`` (``virtio``), ``backend`` (``random``), ``device``,
+        ``rate`` (``bytes`` in each ``period`` of milliseconds); a new domain has one
+    :param list watchdog: mappings with ``model`` (``i6300esb``) and ``action``
+    :param list panic: mappings with ``model`` (``isa``)
+    :param vsock: ``true``, ``false`` (none), or a mapping with ``cid`` (``auto``) and ``model``
+    :param memballoon: ``true``, ``false`` (none), or a mapping with ``model`` (``virtio``),
+        ``autodeflate``, ``free_page_reporting``, ``stats_period`` (seconds); libvirt adds one
+    :param dict iommu: ``model``, ``intremap``, ``caching_mode``, ``eim``, ``iotlb``, ``aw_bits``
+    :param list inputs: mappings with ``type``, ``bus`` and, for ``passthrough``, ``device``; PS/2
+        devices are left alone
+    :param list sounds: mappings with ``model`` and ``codecs``
+    :param list filesystems: directories of the host: mappings with ``source``, ``target`` (the tag
+        to mount), ``driver`` (``virtiofs``, ``path``), ``access_mode``, ``readonly``, ``queue``,
+        ``binary``, ``xattr``, ``cache``
+    :param list hostdevs: devices of the host: mappings with one of ``pci``, ``usb``, ``mdev``;
+        ``model``; ``managed``; ``rom``; ``boot_order``
+    :param list redirdevs: USB ports for a SPICE client's devices: mappings with ``type``, ``bus``,
+        ``boot_order``
+    :param list controllers: mappings with ``type``, ``index`` (0), ``model``, ``queues``,
+        ``iothread``, ``ports``; those that are not named are left alone
+    :param list memory_devices: memory modules: mappings with ``model`` (``dimm``), ``size``,
+        ``node``, ``path``, ``access``, ``block``, ``requested``, ``label``, ``page_size``,
+        ``nodemask``
+    :param dict memory_hotplug: ``size``, up to which modules can be plugged in, and ``slots``
+    :param dict memory_backing: ``hugepages`` (``true`` or a list of ``size`` and ``nodeset``),
+        ``source``, ``access``, ``allocation``, ``threads``, ``locked``, ``nosharepages``,
+        ``discard``
+    :param int iothreads: number of I/O threads
+    :param dict cputune: ``shares``; ``period`` and ``quota`` (microseconds), also with
+        ``global_``, ``emulator_`` and ``iothread_``; ``vcpupin``, ``emulatorpin``, ``iothreadpin``
+    :param dict numatune: ``mode``, ``nodeset``, ``placement``, ``memnode``
+    :param dict memtune: ``hard_limit``, ``soft_limit``, ``swap_hard_limit``, ``min_guarantee``:
+        sizes
+    :param dict blkiotune: ``weight`` (100 to 1000) and ``devices``, with limits per second
+    :param dict sysinfo: ``bios``, ``system``, ``baseboard``, ``chassis``: mappings of libvirt's
+        names to texts; ``oem_strings``, a list
+    :param list seclabels: mappings with ``type``, ``model``, ``relabel``, ``label``, ``baselabel``
+    :param dict launch_security: ``type`` (``sev``, ``s390-pv``), ``policy``, ``cbitpos``,
+        ``reduced_phys_bits``, ``dh_cert``, ``session``, ``kernel_hashes``
+    :param str emulator: path of the QEMU program; default libvirt's choice
+    :param str title: a short text
+    :param str description: a longer text
+    :param str metadata: XML of other programs, each element in a namespace of its own
     :param bool autostart: start it with the host; undeclared is left alone
     :param int timeout: seconds to wait for a guest that is asked to power off; default 120
     :param bool force: pull the plug when the timeout is over; default false
@@ -92,18 +216,57 @@ def running(
     cpu=None,
     machine=None,
     boot=None,
+    os=None,
     cdrom=None,
     disks=None,
     interfaces=None,
     graphics=None,
+    video=None,
     serial=None,
+    consoles=None,
+    channels=None,
+    agent=None,
+    features=None,
+    clock=None,
+    on_poweroff=None,
+    on_reboot=None,
+    on_crash=None,
+    on_lockfailure=None,
+    pm=None,
+    tpm=None,
+    rng=None,
+    watchdog=None,
+    panic=None,
+    vsock=None,
+    memballoon=None,
+    iommu=None,
+    inputs=None,
+    sounds=None,
+    filesystems=None,
+    hostdevs=None,
+    redirdevs=None,
+    controllers=None,
+    memory_devices=None,
+    memory_hotplug=None,
+    memory_backing=None,
+    iothreads=None,
+    cputune=None,
+    numatune=None,
+    memtune=None,
+    blkiotune=None,
+    sysinfo=None,
+    seclabels=None,
+    launch_security=None,
+    emulator=None,
+    title=None,
+    description=None,
+    metadata=None,
     autostart=None,
     timeout=None,
     force=None,
     restart=None,
     xml=None,
     connection=None,
-    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and runs; arguments as in :func:`present`.
@@ -139,18 +302,57 @@ def stopped(
     cpu=None,
     machine=None,
     boot=None,
+    os=None,
     cdrom=None,
     disks=None,
     interfaces=None,
     graphics=None,
+    video=None,
     serial=None,
+    consoles=None,
+    channels=None,
+    agent=None,
+    features=None,
+    clock=None,
+    on_poweroff=None,
+    on_reboot=None,
+    on_crash=None,
+    on_lockfailure=None,
+    pm=None,
+    tpm=None,
+    rng=None,
+    watchdog=None,
+    panic=None,
+    vsock=None,
+    memballoon=None,
+    iommu=None,
+    inputs=None,
+    sounds=None,
+    filesystems=None,
+    hostdevs=None,
+    redirdevs=None,
+    controllers=None,
+    memory_devices=None,
+    memory_hotplug=None,
+    memory_backing=None,
+    iothreads=None,
+    cputune=None,
+    numatune=None,
+    memtune=None,
+    blkiotune=None,
+    sysinfo=None,
+    seclabels=None,
+    launch_security=None,
+    emulator=None,
+    title=None,
+    description=None,
+    metadata=None,
     autostart=None,
     timeout=None,
     force=None,
     restart=None,
     xml=None,
     connection=None,
-    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and is off; arguments as in :func:`present`.

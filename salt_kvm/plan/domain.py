@@ -22,7 +22,8 @@ from salt_kvm.plan.steps import (
     change,
 )
 from salt_kvm.seen import Facts, FileSeen, Observed
-from salt_kvm.spec.domain import Disk, Domain
+from salt_kvm.spec.disk import Disk
+from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
 from salt_kvm.xml.intent import Intent
@@ -124,7 +125,7 @@ def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterat
     """A disk that is new in the definition brings its image; one that lost its file does not."""
     new = {path for device in merged.added if (path := _file(device)) is not None}
     for index, disk in enumerate(want.disks or []):
-        if disk.size is None or disk.path not in new:
+        if disk.size is None or disk.path is None or disk.path not in new:
             continue
         where = f"kvm:domains:{name}:disks[{index}]"
         there = seen.images.get(disk.path)

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.image import Format
-from salt_kvm.spec.types import Mac, Medium, Name, Path, Size, Spec
+from salt_kvm.spec import console, devices, system, tuning
+from salt_kvm.spec.disk import Disk
+from salt_kvm.spec.interface import Interface
+from salt_kvm.spec.types import Medium, Path, Size, Spec
+from salt_kvm.spec.values import Line, Positive, Text, Word
 
 MiB = 1024**2
 Count = Annotated[int, Meta(ge=1, le=4096)]
+Lifecycle = Literal["destroy", "restart", "preserve", "rename-restart"]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
-
-
-class Disk(Spec, frozen=True, kw_only=True):
-    """A disk over an image file. With ``size`` the image is made when the disk is new."""
-
-    path: Path
-    size: Size | None = None
-    format: Format | None = None
-    bus: Literal["virtio", "scsi", "sata", "ide", "usb"] | None = None
-    target: Annotated[str, Meta(pattern=r"^(vd|sd|hd)[a-z]{1,2}$")] | None = None
-    cache: Literal["none", "writeback", "writethrough", "directsync", "unsafe"] | None = None
-    serial: Annotated[str, Meta(max_length=20, min_length=1)] | None = None
-
-
-class Interface(Spec, frozen=True, kw_only=True):
-    """A network card, plugged into a libvirt network or into a bridge of the host."""
-
-    network: Name | None = None
-    bridge: Name | None = None
-    mac: Mac | None = None
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.network is None) == (self.bridge is None):
-            raise ValueError("an interface needs either 'network' or 'bridge'")
-
-
-class Graphics(Spec, frozen=True, kw_only=True):
-    """A graphical console; without ``port`` the next free one from 5900 on is taken."""
-
-    type: Literal["vnc", "spice"] = "vnc"
-    listen: str | None = None
-    port: Annotated[int, Meta(ge=5900, le=65535)] | Literal["auto"] | None = None
-    password: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.listen is not None:
-            ipaddress.ip_address(self.listen)
-        # The VNC protocol's own limit.
-        if self.type == "vnc" and self.password is not None and len(self.password) > 8:
-            raise ValueError("a VNC password has 8 characters at most; shorten it")
-
-
-class Serial(Spec, frozen=True, kw_only=True):
-    """A serial port; ``log`` is a file into which libvirt writes all that the guest prints."""
-
-    type: Literal["pty"] = "pty"
-    log: Path | None = None
 
 
 class Domain(Spec, frozen=True, kw_only=True):
@@ -72,14 +27,54 @@ class Domain(Spec, frozen=True, kw_only=True):
     max_memory: Size | None = None
     vcpus: Count | None = None
     max_vcpus: Count | None = None
-    cpu: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    cpu: Word | tuning.Cpu | None = None
     machine: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
     boot: list[Literal["hd", "cdrom", "network", "fd"]] | None = None
+    os: system.Os | None = None
     cdrom: Medium | None = None
     disks: list[Disk] | None = None
     interfaces: list[Interface] | None = None
-    graphics: list[Graphics] | None = None
-    serial: list[Serial] | None = None
+    graphics: list[console.Graphics] | None = None
+    video: list[console.Video] | None = None
+    serial: list[console.Serial] | None = None
+    consoles: list[console.Console] | None = None
+    channels: list[console.Channel] | None = None
+    agent: bool | None = None
+    features: system.Features | None = None
+    clock: system.Clock | None = None
+    on_poweroff: Lifecycle | None = None
+    on_reboot: Lifecycle | None = None
+    on_crash: Lifecycle | Literal["coredump-destroy", "coredump-restart"] | None = None
+    on_lockfailure: Literal["poweroff", "restart", "pause", "ignore"] | None = None
+    pm: system.Pm | None = None
+    tpm: devices.Tpm | bool | None = None
+    rng: list[devices.Rng] | None = None
+    watchdog: list[devices.Watchdog] | None = None
+    panic: list[devices.Panic] | None = None
+    vsock: devices.Vsock | bool | None = None
+    memballoon: devices.Memballoon | bool | None = None
+    iommu: devices.Iommu | None = None
+    inputs: list[devices.Input] | None = None
+    sounds: list[devices.Sound] | None = None
+    filesystems: list[devices.Filesystem] | None = None
+    hostdevs: list[devices.Hostdev] | None = None
+    redirdevs: list[devices.Redirdev] | None = None
+    controllers: list[devices.Controller] | None = None
+    memory_devices: list[devices.MemoryDevice] | None = None
+    memory_hotplug: tuning.MemoryHotplug | None = None
+    memory_backing: tuning.MemoryBacking | None = None
+    iothreads: Positive | None = None
+    cputune: tuning.Cputune | None = None
+    numatune: tuning.Numatune | None = None
+    memtune: tuning.Memtune | None = None
+    blkiotune: tuning.Blkiotune | None = None
+    sysinfo: system.Sysinfo | None = None
+    seclabels: list[system.Seclabel] | None = None
+    launch_security: system.LaunchSecurity | None = None
+    emulator: Path | None = None
+    title: Line | None = None
+    description: Text | None = None
+    metadata: str | None = None
     autostart: bool | None = None
     timeout: Seconds | None = None
     force: bool | None = None
@@ -96,6 +91,27 @@ class Domain(Spec, frozen=True, kw_only=True):
             value, limit = getattr(self, field), getattr(self, f"max_{field}")
             if value is not None and limit is not None and limit < value:
                 raise ValueError(f"max_{field} is less than {field}; raise it")
-        paths = [disk.path for disk in self.disks or []]
+        paths = [disk.path for disk in self.disks or [] if disk.path is not None]
         if len(paths) != len(set(paths)):
             raise ValueError("two disks name the same path")
+        if self.boot is not None and self.boot_orders():
+            raise ValueError("'boot' and a device's 'boot_order' exclude each other")
+        _check_cells(self)
+
+    def boot_orders(self) -> list[int]:
+        """Return the places in the boot order that devices declare."""
+        declared = (self.disks, self.interfaces, self.hostdevs, self.redirdevs)
+        orders = [d.boot_order for some in declared for d in some or [] if d.boot_order is not None]
+        if len(orders) != len(set(orders)):
+            raise ValueError("two devices have the same 'boot_order'")
+        return orders
+
+
+def _check_cells(want: Domain) -> None:
+    """libvirt takes the memory of NUMA cells and memory modules for the whole."""
+    cells = want.cpu.numa if isinstance(want.cpu, tuning.Cpu) else None
+    total = want.max_memory or want.memory
+    if cells and total is not None:
+        parts = sum([cell.memory for cell in cells] + [m.size for m in want.memory_devices or []])
+        if parts != total and want.memory_devices is not None:
+            raise ValueError(f"NUMA cells and memory modules sum up to {Size(parts)}, not {total}")

@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from itertools import count, product
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from salt_kvm.seen import Facts
-from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
+from salt_kvm.spec import devices
+from salt_kvm.spec.console import Video
+from salt_kvm.spec.domain import Domain
+from salt_kvm.xml import devices as device_tables
+from salt_kvm.xml import storage, tuning
+from salt_kvm.xml.identity import AGENT, LISTS, at
 from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
 from salt_kvm.xml.merge import merge
+from salt_kvm.xml.rows import Tables, child, fill, or_default, rows
 
-CPU_MODES = ("host-passthrough", "host-model", "maximum")
 TARGET_PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
 X86 = ("x86_64", "i686")
 Q35 = ("q35", "pc-q35")
@@ -26,24 +33,97 @@ Q35 = ("q35", "pc-q35")
 ROOT_PORTS = 14
 
 
+TPM = devices.Tpm(model="tpm-crb", version="2.0")
+# libvirt adds one where there is none.
+NO_BALLOON = devices.Memballoon(model="none")
+NO_VIDEO = Video(model="none")
+
+TABLES: Tables = {
+    Domain: rows(
+        ("title", "title"),
+        ("description", "description"),
+        ("machine", "os/type", lambda machine: "hvm"),
+        ("machine", "os/type@machine"),
+        ("boot", "os/boot@dev"),
+        ("sysinfo", "os/smbios@mode", lambda value: "sysinfo"),
+        ("os", "os"),
+        ("cpu", "cpu", tuning.cpu),
+        ("iothreads", "iothreads"),
+        ("memory_hotplug", "maxMemory"),
+        ("memory_backing", "memoryBacking"),
+        ("cputune", "cputune"),
+        ("numatune", "numatune"),
+        ("memtune", "memtune"),
+        ("blkiotune", "blkiotune"),
+        ("sysinfo", "sysinfo@type", lambda value: "smbios"),
+        ("sysinfo", "sysinfo"),
+        ("features", "features"),
+        ("clock", "clock"),
+        ("on_poweroff", "on_poweroff"),
+        ("on_reboot", "on_reboot"),
+        ("on_crash", "on_crash"),
+        ("on_lockfailure", "on_lockfailure"),
+        ("pm", "pm"),
+        ("emulator", "devices/emulator"),
+        ("disks", "devices/disk"),
+        ("cdrom", "devices", lambda path: [_cdrom(path)]),
+        ("interfaces", "devices/interface"),
+        ("graphics", "devices/graphics"),
+        ("video", "devices/video"),
+        ("serial", "devices/serial"),
+        ("consoles", "devices/console"),
+        ("channels", "devices/channel"),
+        ("agent", "devices", lambda there: [_agent(there=there)]),
+        ("tpm", "devices/tpm", or_default(TPM)),
+        ("rng", "devices/rng"),
+        ("watchdog", "devices/watchdog"),
+        ("panic", "devices/panic"),
+        ("vsock", "devices/vsock", or_default(devices.Vsock())),
+        ("memballoon", "devices/memballoon", or_default(devices.Memballoon(), NO_BALLOON)),
+        ("iommu", "devices/iommu"),
+        ("inputs", "devices/input"),
+        ("sounds", "devices/sound"),
+        ("filesystems", "devices/filesystem"),
+        ("hostdevs", "devices/hostdev"),
+        ("redirdevs", "devices/redirdev"),
+        ("controllers", "devices/controller"),
+        ("memory_devices", "devices/memory"),
+        ("seclabels", "seclabel"),
+        ("launch_security", "launchSecurity"),
+    ),
+    **tuning.TABLES,
+    **storage.TABLES,
+    **device_tables.TABLES,
+}
+
+
 def intent(name: str, want: Domain, facts: Facts) -> Intent:
     """Render what ``want`` declares, with its ``xml`` fragment merged in."""
-    owned = ("boot", "disks", "interfaces", "graphics", "serial")
-    lists = frozenset(field for field in owned if getattr(want, field) is not None)
+    owned: set[str] = set()
+    path = f"kvm:domains:{name}"
     xml = element(
         "domain",
         {"type": _virt_type(want, facts)},
         element("name", text=name),
         *_memory(want),
         _vcpu(want),
-        _os(want),
-        None if want.cpu is None else _cpu(want.cpu),
-        _devices(want),
     )
+    fill(xml, _explicit(want), TABLES, "", owned)
+    if any(disk.device == "cdrom" for disk in want.disks or []):
+        owned.add("devices/cdrom")
+    if want.boot is None and want.boot_orders():
+        owned.add("os/boot")
+    if want.metadata is not None:
+        xml.append(parse_fragment(want.metadata, "metadata", f"{path}:metadata"))
     if want.xml is not None:
-        overlay = parse_fragment(want.xml, "domain", f"kvm:domains:{name}")
+        overlay = parse_fragment(want.xml, "domain", path)
         xml = merge(xml, Intent(overlay)).xml
-    return Intent(xml, lists)
+    return Intent(xml, frozenset(owned & LISTS.keys()))
+
+
+def _explicit(want: Domain) -> Domain:
+    """A guest with a graphical console and no video card gets one of libvirt's choice."""
+    return msgspec.structs.replace(want, video=[NO_VIDEO]) if want.video == [] else want
 
 
 def _virt_type(want: Domain, facts: Facts) -> str | None:
@@ -63,84 +143,22 @@ def _vcpu(want: Domain) -> ET.Element | None:
     return None if count is None else element("vcpu", {"current": want.vcpus}, text=count)
 
 
-def _os(want: Domain) -> ET.Element | None:
-    if want.machine is None and want.boot is None:
-        return None
-    kind = None if want.machine is None else element("type", {"machine": want.machine}, text="hvm")
-    return element("os", None, kind, *(element("boot", {"dev": dev}) for dev in want.boot or []))
-
-
-def _cpu(cpu: str) -> ET.Element:
-    if cpu in CPU_MODES:
-        return element("cpu", {"mode": cpu})
-    return element("cpu", {"mode": "custom"}, element("model", text=cpu))
-
-
-def _devices(want: Domain) -> ET.Element | None:
-    devices = [
-        *map(_disk, want.disks or []),
-        *([] if want.cdrom is None else [_cdrom(want.cdrom)]),
-        *map(_interface, want.interfaces or []),
-        *map(_graphics, want.graphics or []),
-        *map(_serial, want.serial or []),
-    ]
-    lists = (want.disks, want.interfaces, want.graphics, want.serial)
-    declared = devices or any(field is not None for field in lists)
-    return element("devices", None, *devices) if declared else None
-
-
-def _disk(disk: Disk) -> ET.Element:
-    driver = {"type": disk.format, "cache": disk.cache}
-    target = {"dev": disk.target, "bus": disk.bus}
-    return element(
-        "disk",
-        {"type": "file", "device": "disk"},
-        element("driver", driver) if any(driver.values()) else None,
-        element("source", {"file": disk.path}),
-        element("target", target) if any(target.values()) else None,
-        None if disk.serial is None else element("serial", text=disk.serial),
-    )
-
-
 def _cdrom(path: str) -> ET.Element:
     source = element("source", {"file": path or ABSENT})
     return element("disk", {"type": "file", "device": "cdrom"}, source)
 
 
-def _interface(card: Interface) -> ET.Element:
-    kind = "network" if card.network else "bridge"
-    return element(
-        "interface",
-        {"type": kind},
-        None if card.mac is None else element("mac", {"address": card.mac}),
-        element("source", {kind: card.network or card.bridge}),
-        None if card.model is None else element("model", {"type": card.model}),
-    )
-
-
-def _graphics(console: Graphics) -> ET.Element:
-    port: dict[str, object] = {}
-    if console.port is not None:
-        auto = console.port == "auto"
-        port = {"port": -1 if auto else console.port, "autoport": "yes" if auto else "no"}
-    listen = console.listen
-    return element(
-        "graphics",
-        {"type": console.type, **port, "listen": listen, "passwd": console.password},
-        None if listen is None else element("listen", {"type": "address", "address": listen}),
-    )
-
-
-def _serial(port: Serial) -> ET.Element:
-    log = None if port.log is None else element("log", {"file": port.log, "append": "on"})
-    return element("serial", {"type": port.type}, log)
+def _agent(*, there: bool) -> ET.Element:
+    target = element("target", {"type": "virtio", "name": AGENT})
+    return element("channel", {"type": "unix"} if there else {ABSENT: "yes"}, target)
 
 
 def blank(name: str, want: Domain, facts: Facts) -> ET.Element:
     """Return the document that a new domain starts from: what virt-install would choose."""
     x86 = facts.arch in X86
-    devices = ["hd", "cdrom"] if want.cdrom is not None else ["hd"]
-    boot = [] if want.boot is not None else [element("boot", {"dev": dev}) for dev in devices]
+    drives = ["hd", "cdrom"] if want.cdrom is not None else ["hd"]
+    ordered = want.boot is not None or want.boot_orders()
+    boot = [] if ordered else [element("boot", {"dev": dev}) for dev in drives]
     return element(
         "domain",
         {"type": "kvm" if facts.kvm else "qemu"},
@@ -159,22 +177,21 @@ def blank(name: str, want: Domain, facts: Facts) -> ET.Element:
 
 
 def _blank_devices(want: Domain, facts: Facts) -> ET.Element:
-    agent = element("target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
+    agent = element("target", {"type": "virtio", "name": AGENT})
     rng = element("backend", {"model": "random"}, text="/dev/urandom")
     tablet = element("input", {"type": "tablet", "bus": "usb"}) if want.graphics else None
     video = element("video", None, element("model", {"type": "vga"})) if want.graphics else None
-    serial = element("serial", {"type": "pty"}) if want.serial is None else None
     express = facts.arch in X86 and (want.machine or "q35").startswith(Q35)
     pci = ["pcie-root", *["pcie-root-port"] * ROOT_PORTS] if express else []
     return element(
         "devices",
         None,
         *(element("controller", {"type": "pci", "model": model}) for model in pci),
-        serial,
-        element("channel", {"type": "unix"}, agent),
-        element("rng", {"model": "virtio"}, rng),
-        tablet,
-        video,
+        element("serial", {"type": "pty"}) if want.serial is None else None,
+        element("channel", {"type": "unix"}, agent) if want.agent is None else None,
+        element("rng", {"model": "virtio"}, rng) if want.rng is None else None,
+        tablet if want.inputs is None else None,
+        video if want.video is None else None,
     )
 
 
@@ -183,6 +200,7 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
     kind = document.find("os/type")
     machine = "" if kind is None else kind.get("machine", "")
     modern = machine != "pc" and not machine.startswith("pc-i440fx")
+    _forget_mirrored_console(document)
     for device in added:
         if device.tag == "interface":
             _complete_interface(document, device)
@@ -193,12 +211,21 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
     return document
 
 
+def _forget_mirrored_console(document: ET.Element) -> None:
+    """libvirt shows the first serial port as a console too, and makes a port of that again."""
+    found = document.find("devices")
+    if found is not None and found.find("serial") is None:
+        for console in found.findall("console"):
+            if at("target", "type")(console) == "serial":
+                found.remove(console)
+
+
 def _complete_interface(document: ET.Element, card: ET.Element) -> None:
     """A running guest and its definition must get the same MAC: it is drawn from the guest's UUID.
 
     A new domain has none yet; there libvirt draws.
     """
-    if card.find("model") is None:
+    if card.find("model") is None and card.get("type") != "hostdev":
         card.append(element("model", {"type": "virtio"}))
     seed = document.findtext("uuid")
     if card.find("mac") is None and seed is not None:
@@ -215,10 +242,11 @@ def _macs(seed: str) -> Iterator[str]:
 
 def _complete_disk(document: ET.Element, disk: ET.Element, *, modern: bool) -> None:
     cdrom = disk.get("device") == "cdrom"
-    driver, target = _child(disk, "driver"), _child(disk, "target")
+    driver, target = child(disk, "driver"), child(disk, "target")
     driver.attrib.setdefault("name", "qemu")
     driver.attrib.setdefault("type", "raw")
-    default = ("sata" if modern else "ide") if cdrom else _bus(target.get("dev")) or "virtio"
+    drive = {"cdrom": "sata" if modern else "ide", "floppy": "fdc"}.get(disk.get("device", ""))
+    default = _bus(target.get("dev")) or drive or "virtio"
     bus = target.attrib.setdefault("bus", default)
     if target.get("dev") is None:
         taken = {other.get("dev") for other in document.iterfind("devices/disk/target")}
@@ -228,7 +256,7 @@ def _complete_disk(document: ET.Element, disk: ET.Element, *, modern: bool) -> N
 
 
 def _bus(target: str | None) -> str | None:
-    return {"vd": "virtio", "sd": "sata", "hd": "ide"}.get((target or "")[:2])
+    return {"vd": "virtio", "sd": "sata", "hd": "ide", "fd": "fdc"}.get((target or "")[:2])
 
 
 def _targets(bus: str) -> Iterator[str]:
@@ -236,8 +264,3 @@ def _targets(bus: str) -> Iterator[str]:
     for width in (1, 2):
         for letters in product(string.ascii_lowercase, repeat=width):
             yield prefix + "".join(letters)
-
-
-def _child(parent: ET.Element, tag: str) -> ET.Element:
-    found = parent.find(tag)
-    return ET.SubElement(parent, tag) if found is None else found

@@ -48,6 +48,30 @@ def same_port(seen: str, want: str) -> bool:
     return want == "-1" or seen == want
 
 
+def same_number(seen: str, want: str) -> bool:
+    """``0x0a`` is ``10``."""
+    try:
+        return int(seen, 0) == int(want, 0)
+    except ValueError:
+        return seen == want
+
+
+def same_set(seen: str, want: str) -> bool:
+    """``0,1,2`` is ``0-2``."""
+    return _members(seen) == _members(want)
+
+
+def _members(text: str) -> set[int]:
+    members: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.lstrip("^").partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return set()
+        numbers = range(int(first), min(int(last or first), 65535) + 1)
+        members = members.difference(numbers) if part.startswith("^") else members.union(numbers)
+    return members
+
+
 EQUAL: dict[tuple[str, str], Same] = {
     ("mac", "address"): same_case,
     ("host", "mac"): same_case,
@@ -64,6 +88,14 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("host", "ip"): same_address,
     ("forwarder", "addr"): same_address,
     ("route", "gateway"): same_address,
+    ("address", "uuid"): same_case,
+    ("policy", ""): same_number,
+    **{("address", part): same_number for part in ("domain", "bus", "slot", "function")},
+    **{(tag, "id"): same_number for tag in ("vendor", "product")},
+    **{(tag, "cpuset"): same_set for tag in ("vcpupin", "emulatorpin", "iothreadpin")},
+    **{(tag, "nodeset"): same_set for tag in ("memory", "memnode", "page")},
+    ("cell", "cpus"): same_set,
+    ("nodemask", ""): same_set,
 }
 
 
@@ -77,6 +109,8 @@ OMITTED: dict[tuple[str, str], str] = {
     ("dns", "enable"): "yes",
     ("dns", "forwardPlainNames"): "yes",
     ("ip", "localPtr"): "no",
+    ("host", "transport"): "tcp",
+    ("memory", "placement"): "static",
     ("srv", "priority"): "0",
     ("srv", "weight"): "0",
     ("port", "isolated"): "no",
@@ -127,12 +161,17 @@ def _current(element: ET.Element) -> None:
         element.attrib.setdefault("current", (element.text or "").strip())
 
 
+# The elements whose text is a size.
+KIB = (
+    "memory", "currentMemory", "maxMemory", "hard_limit", "soft_limit", "swap_hard_limit",
+    "min_guarantee", "size", "block", "requested", "pagesize",
+)  # fmt: skip
+
 CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
     "ip": (_prefix, _family),
     "route": (_prefix, _family),
     "lease": (_seconds,),
-    "memory": (_kib,),
-    "currentMemory": (_kib,),
+    **dict.fromkeys(KIB, (_kib,)),
     "vcpu": (_current,),
 }
 

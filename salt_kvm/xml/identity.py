@@ -75,13 +75,41 @@ def any_drive(element: ET.Element) -> Hashable:
     return device if device in ("cdrom", "floppy") else None
 
 
+def text_of(element: ET.Element) -> Hashable:
+    return (element.text or "").strip() or None
+
+
+def host_device(element: ET.Element) -> Hashable:
+    """A device of the host: its address, or its vendor and product."""
+    for path in ("source/address", "source/vendor"):
+        found = element.find(path)
+        if found is not None:
+            return tuple(sorted(v.lower() for k, v in found.attrib.items() if k != "type"))
+    return None
+
+
 KEYS: dict[str, Sequence[Key]] = {
-    "disk": (at("target", "dev"), source, any_drive),
+    "disk": (at("target", "dev"), source, host_device, any_drive),
     # A forward mode's interface is a device of the host, and has nothing but its name.
-    "interface": (at(".", "dev"), mac, source, any_of_its_kind),
+    "interface": (at(".", "dev"), mac, source, host_device, any_of_its_kind),
     "graphics": (any_of_its_kind,),
     "controller": (both(at(".", "type"), at(".", "index")), at(".", "type")),
     "channel": (at("target", "name"),),
+    # The console that libvirt mirrors from the first serial port is another one.
+    "console": (at("target", "type"),),
+    "hostdev": (host_device,),
+    # libvirt adds a PS/2 keyboard and mouse of its own.
+    "input": (both(at(".", "type"), at(".", "bus")), at(".", "type")),
+    "watchdog": (at(".", "model"),),
+    "panic": (at(".", "model"),),
+    "seclabel": (at(".", "model"), any_of_its_kind),
+    "cell": (at(".", "id"),),
+    "sibling": (at(".", "id"),),
+    "vcpupin": (at(".", "vcpu"),),
+    "iothreadpin": (at(".", "iothread"),),
+    "memnode": (at(".", "cellid"),),
+    "entry": (at(".", "name"), text_of),
+    "parameter": (at(".", "name"),),
     "filesystem": (at("target", "dir"),),
     "feature": (at(".", "name"),),
     "timer": (at(".", "name"),),
@@ -100,26 +128,63 @@ KEYS: dict[str, Sequence[Key]] = {
 }
 
 
+AGENT = "org.qemu.guest_agent.0"
+
+
+def _without(path: str, attribute: str, *values: str | None) -> Callable[[ET.Element], bool]:
+    """Tell the elements of a list from those that libvirt or another field has a say in."""
+    read = at(path, attribute)
+    return lambda element: read(element) not in values
+
+
 @dataclass(frozen=True)
 class Listed:
     """A list that a spec declares in full: its parent's path, its tag, and which elements of it."""
 
     parent: str
     tag: str
-    devices: tuple[str | None, ...] | None = None
+    only: Callable[[ET.Element], bool] | None = None
 
     def owns(self, element: ET.Element) -> bool:
-        return element.tag == self.tag and (
-            self.devices is None or element.get("device") in self.devices
-        )
+        return element.tag == self.tag and (self.only is None or self.only(element))
 
 
+WHOLE = (
+    "os/boot",
+    "cputune/vcpupin",
+    "cputune/iothreadpin",
+    "numatune/memnode",
+    "blkiotune/device",
+    "clock/timer",
+    "cpu/numa/cell",
+    "devices/interface",
+    "devices/graphics",
+    "devices/video",
+    "devices/serial",
+    "devices/rng",
+    "devices/panic",
+    "devices/sound",
+    "devices/sound/codec",
+    "devices/filesystem",
+    "devices/hostdev",
+    "devices/redirdev",
+    "devices/memory",
+    "devices/disk/source/host",
+)
 LISTS: dict[str, Listed] = {
-    "boot": Listed("os", "boot"),
-    "disks": Listed("devices", "disk", (None, "disk", "lun")),
-    "interfaces": Listed("devices", "interface"),
-    "graphics": Listed("devices", "graphics"),
-    "serial": Listed("devices", "serial"),
+    **{path: Listed(path.rpartition("/")[0], path.rpartition("/")[2]) for path in WHOLE},
+    "cpu": Listed("cpu", "feature"),
+    "seclabel": Listed("", "seclabel"),
+    "sysinfo/oemStrings": Listed("sysinfo/oemStrings", "entry"),
+    "memoryBacking/hugepages": Listed("memoryBacking/hugepages", "page"),
+    "devices/interface/vlan": Listed("devices/interface/vlan", "tag"),
+    "devices/disk": Listed("devices", "disk", _without(".", "device", "cdrom")),
+    "devices/cdrom": Listed("devices", "disk"),
+    "devices/input": Listed("devices", "input", _without(".", "bus", "ps2")),
+    "devices/console": Listed("devices", "console", _without("target", "type", "serial", None)),
+    "devices/channel": Listed("devices", "channel", _without("target", "name", AGENT)),
+    # Newer q35 machines have one of their own.
+    "devices/watchdog": Listed("devices", "watchdog", _without(".", "model", "itco")),
     "dhcp.ranges": Listed("ip/dhcp", "range"),
     "dhcp.hosts": Listed("ip/dhcp", "host"),
     "dns": Listed("dns", "host"),

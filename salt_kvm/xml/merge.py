@@ -23,13 +23,33 @@ HIDDEN = "(hidden)"
 KIB = {("memory", ""), ("currentMemory", "")}
 
 # Present for their children only; libvirt drops one that has none.
-CONTAINERS = {"dns", "dhcp", "nat", "bandwidth"}
+CONTAINERS = {
+    "dns", "dhcp", "nat", "bandwidth", "cputune", "numatune", "memtune", "blkiotune", "iotune",
+    "memoryBacking", "features", "hyperv", "kvm", "numa", "firmware", "devices", "pm", "distances",
+    "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks",
+}  # fmt: skip
 
 # Where this attribute changes, what else stands in the element belonged to its old value.
 VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "cpu": ("mode", ("model", "vendor", "topology", "feature", "maxphysaddr")),
+    "cpu": ("mode", ("model", "vendor", "feature", "maxphysaddr")),
     "disk": ("type", ("source",)),
     "interface": ("type", ("source", "virtualport")),
+    "serial": ("type", ("source", "protocol")),
+    "console": ("type", ("source", "protocol")),
+    "channel": ("type", ("source", "protocol")),
+    "backend": ("type", ("device", "encryption", "active_pcr_banks")),
+    "memballoon": ("model", ("stats", "driver")),
+    "model": ("type", ()),
+    "listen": ("type", ()),
+    "clock": ("offset", ()),
+}
+# Of these the other attributes go as well.
+CLEARED = {"cpu", "memballoon", "model", "listen", "clock", "backend"}
+
+# Of two ways to say the same thing libvirt takes one: what is declared drives out the other.
+EXCLUDES: Mapping[str, tuple[str, str]] = {
+    "os/boot": ("devices/*", "boot"),
+    "devices/*/boot": ("os", "boot"),
 }
 
 
@@ -70,7 +90,8 @@ def merge(document: ET.Element, intent: Intent) -> Merged:
     :param intent: what is declared; it is not changed
     """
     walk = _Walk(intent.lists)
-    differences = tuple(walk.element(canonical(document), intent.xml, ""))
+    canonical(document)
+    differences = (*_drive_out(document, intent.xml), *walk.element(document, intent.xml, ""))
     return Merged(document, differences, tuple(walk.added), tuple(walk.devices))
 
 
@@ -142,8 +163,19 @@ class _Walk:
         if attribute in want.attrib and seen.get(attribute) != want.get(attribute):
             for child in [child for child in seen if child.tag in children]:
                 seen.remove(child)
-            if seen.tag == "cpu":
+            if seen.tag in CLEARED:
                 seen.attrib.clear()
+
+
+def _drive_out(document: ET.Element, want: ET.Element) -> Iterator[Difference]:
+    for declared, (parents, tag) in EXCLUDES.items():
+        if want.find(declared) is None:
+            continue
+        for parent in document.iterfind(parents):
+            for extra in parent.findall(tag):
+                parent.remove(extra)
+                path = parents.replace("*", identity.label(parent))
+                yield Difference(f"{path}/{tag}", summary(extra), None)
 
 
 def _names(children: Sequence[ET.Element]) -> list[str]:

@@ -55,7 +55,7 @@ TABLE = [
         {"interfaces": [{"network": f"{PREFIX}off"}]},
         f"the network '{PREFIX}off' is not active",
     ),
-    ("kvm_domain.running", {"interfaces": [{}]}, "an interface needs either 'network' or 'bridge'"),
+    ("kvm_domain.running", {"interfaces": [{}]}, "an interface needs one of 'network', 'bridge'"),
     ("kvm_domain.running", {"graphics": [{"listen": "all"}]}, "graphics[0]: 'all' does not appear"),
     ("kvm_domain.running", {"machine": "pc-q35-99"}, "defining a domain: "),
     ("kvm_domain.running", {"cpu": "Pentium9"}, "Nothing was left changed"),

@@ -1,5 +1,6 @@
 """The golden cases, for the tests that compare them and for those that show them to libvirt."""
 
+import typing
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,7 @@ from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.types import Spec
 from salt_kvm.xml import domain, network, pool
 from salt_kvm.xml.merge import merge
 
@@ -29,3 +31,10 @@ def document(noun, name, fields):
         return domain.complete(merged.xml, merged.added)
     module, spec = (network, Network) if noun == "network" else (pool, Pool)
     return merge(module.blank(name), module.intent(name, convert(spec, fields, name))).xml
+
+
+def nested(kind):
+    """Return every spec in a type, the type itself among them."""
+    found = {kind} if isinstance(kind, type) and issubclass(kind, Spec) else set()
+    inner = typing.get_type_hints(kind).values() if found else typing.get_args(kind)
+    return found.union(*map(nested, inner))

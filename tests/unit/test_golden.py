@@ -7,12 +7,11 @@ import typing
 from xml.etree import ElementTree as ET
 
 import pytest
-from golden_cases import GOLDEN, cases, document
+from golden_cases import GOLDEN, cases, document, nested
 
 from salt_kvm.spec import network
-from salt_kvm.spec.domain import Disk, Domain, Graphics, Interface, Serial
+from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.pool import Pool
-from salt_kvm.spec.types import Spec
 
 SPECS = {"domain": Domain, "network": network.Network, "pool": Pool}
 ALL = [(noun, path, fields) for noun in SPECS for path, fields in cases(noun)]
@@ -41,18 +40,11 @@ def used(value):
     return set().union(*map(used, value)) if isinstance(value, list) else set()
 
 
-NESTED = {
-    "domain": [Domain, Disk, Interface, Graphics, Serial],
-    "network": [kind for kind in vars(network).values() if isinstance(kind, type(Spec))],
-    "pool": [Pool],
-}
-
-
 @pytest.mark.parametrize("noun", SPECS)
 def test_every_field_and_every_choice_is_used_by_a_case(noun):
     texts = "\n".join(path.read_text() for path, _fields in cases(noun))
     keys = set().union(*(used(fields) for _path, fields in cases(noun)))
-    for spec in NESTED[noun]:
-        assert set(spec.__struct_fields__) <= keys
+    for spec in nested(SPECS[noun]):
+        assert set(spec.__struct_fields__) - keys == set(), spec
     for state in typing.get_args(typing.get_type_hints(SPECS[noun])["state"]):
         assert state in ("absent", "running") or f"state: {state}" in texts

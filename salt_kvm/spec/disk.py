@@ -1,0 +1,111 @@
+"""A disk of a domain: where it is stored, and how the guest sees it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from salt_kvm.spec.image import Format
+from salt_kvm.spec.types import Name, Path, Size, Spec
+from salt_kvm.spec.values import Natural, PciAddress, Port, Positive, Text, Uuid, Word, exactly_one
+
+BUSES = {"vd": ("virtio",), "sd": ("scsi", "sata", "usb"), "hd": ("ide",), "fd": ("fdc",)}
+
+
+class Iotune(Spec, frozen=True, kw_only=True):
+    """Limits of a disk, in bytes and in requests per second; 0 is no limit."""
+
+    total_bytes_sec: Natural | None = None
+    read_bytes_sec: Natural | None = None
+    write_bytes_sec: Natural | None = None
+    total_iops_sec: Natural | None = None
+    read_iops_sec: Natural | None = None
+    write_iops_sec: Natural | None = None
+    total_bytes_sec_max: Natural | None = None
+    read_bytes_sec_max: Natural | None = None
+    write_bytes_sec_max: Natural | None = None
+    total_iops_sec_max: Natural | None = None
+    read_iops_sec_max: Natural | None = None
+    write_iops_sec_max: Natural | None = None
+    size_iops_sec: Natural | None = None
+    group_name: Word | None = None
+
+
+class Volume(Spec, frozen=True, kw_only=True):
+    """A volume of a storage pool."""
+
+    pool: Name
+    volume: Name
+
+
+class Server(Spec, frozen=True, kw_only=True):
+    """A server that stores a network disk."""
+
+    name: Word
+    port: Port | None = None
+    transport: Literal["tcp", "rdma"] | None = None
+
+
+class DiskSecret(Spec, frozen=True, kw_only=True):
+    """The user of a network disk, and the libvirt secret that holds the password."""
+
+    type: Literal["ceph", "iscsi"]
+    username: Word
+    uuid: Uuid
+
+
+class RemoteDisk(Spec, frozen=True, kw_only=True):
+    """A disk that QEMU itself reaches over the network."""
+
+    protocol: Literal["rbd", "iscsi", "nbd", "http", "https", "ftp", "ftps", "ssh", "gluster"]
+    name: Text | None = None
+    hosts: list[Server] | None = None
+    auth: DiskSecret | None = None
+    tls: bool | None = None
+    query: Text | None = None
+
+
+class Nvme(Spec, frozen=True, kw_only=True):
+    """A namespace of an NVMe controller of the host."""
+
+    address: PciAddress
+    namespace: Positive = 1
+    managed: bool = True
+
+
+class Disk(Spec, frozen=True, kw_only=True):
+    """A disk. With ``size`` the image at ``path`` is made when the disk is new."""
+
+    path: Path | None = None
+    block: Path | None = None
+    volume: Volume | None = None
+    network: RemoteDisk | None = None
+    nvme: Nvme | None = None
+    size: Size | None = None
+    format: Format | None = None
+    device: Literal["disk", "lun", "cdrom", "floppy"] | None = None
+    bus: Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None = None
+    target: Annotated[str, Meta(pattern=r"^(vd|sd|hd|fd)[a-z]{1,2}$")] | None = None
+    cache: Literal["none", "writeback", "writethrough", "directsync", "unsafe"] | None = None
+    io: Literal["threads", "native", "io_uring"] | None = None
+    discard: Literal["unmap", "ignore"] | None = None
+    detect_zeroes: Literal["off", "on", "unmap"] | None = None
+    error_policy: Literal["stop", "report", "ignore", "enospace"] | None = None
+    iothread: Positive | None = None
+    queues: Positive | None = None
+    serial: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+ -]+$", max_length=20)] | None = None
+    wwn: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")] | None = None
+    iotune: Iotune | None = None
+    readonly: bool | None = None
+    shareable: bool | None = None
+    boot_order: Positive | None = None
+
+    def __post_init__(self) -> None:
+        places = {n: getattr(self, n) for n in ("path", "block", "volume", "network", "nvme")}
+        if self.device not in ("cdrom", "floppy") or any(places.values()):
+            exactly_one("a disk", **places)
+        if self.size is not None and self.path is None:
+            raise ValueError("'size' makes an image, so it goes with 'path'")
+        if self.target and self.bus and self.bus not in BUSES[self.target[:2]]:
+            raise ValueError(f"target {self.target} is none of bus {self.bus}")

@@ -1,0 +1,37 @@
+"""The narrow types that several fields share: what of any text or number libvirt can take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+# XML has no way to write the other control characters, and a parser turns \r into \n.
+_WRITABLE = r"^[^\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]*$"
+_ONE_LINE = r"^[^\x00-\x1f\ud800-\udfff\ufffe\uffff]*$"
+
+Text = Annotated[str, Meta(pattern=_WRITABLE, min_length=1, max_length=65536)]
+Line = Annotated[str, Meta(pattern=_ONE_LINE, min_length=1, max_length=255)]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:+/-]{1,255}$")]
+Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+# Processors or NUMA nodes: a number, or ``0-3,^2``.
+Set = (
+    Annotated[int, Meta(ge=0, le=65535)]
+    | Annotated[str, Meta(pattern=r"^\^?[0-9]{1,5}(-[0-9]{1,5})?(,\^?[0-9]{1,5}(-[0-9]{1,5})?)*$")]
+)
+Uuid = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$")]
+PciAddress = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$")]
+Hex = (
+    Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{1,8}$")] | Annotated[int, Meta(ge=0, le=2**32 - 1)]
+)
+
+
+def exactly_one(what: str, **values: object) -> str:
+    """Return the name of the one value that is declared; raise where it is none or several."""
+    named = [name for name, value in values.items() if value not in (None, False)]
+    if len(named) != 1:
+        choice = ", ".join(repr(name) for name in values)
+        raise ValueError(f"{what} needs one of {choice}, and only one")
+    return named[0]
