@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, history, live
+from salt_kvm.backend import files, history, live, network
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError
 from salt_kvm.plan import steps
@@ -108,6 +108,16 @@ def _property(step: steps.SetProperty, seen: Observed, world: World) -> Undo:
     set_property = partial(live.set_property, world.hypervisor, step.name, step.key)
     set_property(step.value)
     return partial(set_property, property_in(seen.live or "<domain/>", step.key))
+
+
+@perform.register
+def _update_network(step: steps.UpdateNetwork, seen: Observed, world: World) -> Undo:
+    return network.update(world.hypervisor, step)
+
+
+@perform.register
+def _restart_network(step: steps.RestartNetwork, seen: Observed, world: World) -> Undo:
+    return network.restart(world.hypervisor, step.name, seen.xml, seen.live or seen.xml)
 
 
 @perform.register

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from xml.etree import ElementTree as ET
 
 from salt_kvm.plan import common
-from salt_kvm.plan.steps import Step
+from salt_kvm.plan.steps import RestartNetwork, Step, UpdateNetwork, change
 from salt_kvm.seen import Observed
 from salt_kvm.spec.network import Network
 from salt_kvm.xml import network as xml
+from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference
+from salt_kvm.xml.network_live import Live, compare
 
 
 def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
-    """Yield what makes the network as declared; one in use is never restarted for a change."""
+    """Yield what makes the network as declared; an active one is changed in place where it can."""
     if want.state == "absent":
         yield from common.stop("network", name, seen)
         yield from common.undefine("network", name, seen)
         return
     intent = xml.intent(name, want)
     merged = common.compose(seen, intent, partial(xml.blank, name))
-    xml.complete(merged.xml)
+    xml.complete(merged.xml, intent)
     yield from common.definition("network", name, seen, intent, merged)
+    if want.state != "stopped":
+        yield from _now(name, want, _compare(seen, intent))
     yield from common.autostart("network", name, seen, want.autostart)
     if want.state == "running":
         yield from common.start("network", name, seen)
@@ -32,4 +37,36 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
 
 def waiting(name: str, want: Network, seen: Observed | None) -> tuple[Difference, ...]:
     """Return what waits for the network's next start."""
-    return common.waiting(seen, xml.intent(name, want))
+    live = _compare(seen, xml.intent(name, want))
+    return () if live is None else live.waiting
+
+
+def _compare(seen: Observed | None, intent: Intent) -> Live | None:
+    if seen is None or seen.live is None:
+        return None
+    return compare(ET.fromstring(seen.live), intent)
+
+
+def _now(name: str, want: Network, live: Live | None) -> Iterator[Step]:
+    """What the active network can take; all of it by a restart where the user said so."""
+    if live is None:
+        return
+    if want.restart and live.waiting:
+        told = common.told(live.differences)
+        changes = {f"live/{path}": entry for path, entry in told.items()}
+        yield RestartNetwork(kind="network", name=name, changes=changes)
+        return
+    for update in live.updates:
+        yield UpdateNetwork(
+            kind="network",
+            name=name,
+            section=update.section,
+            command=update.command,
+            index=update.index,
+            xml=update.xml,
+            old=update.old,
+            part=update.path,
+            changes={}
+            if update.change is None
+            else {f"live/{update.path}": change(*update.change)},
+        )

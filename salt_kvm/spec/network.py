@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from salt_kvm.spec.network_values import (
+    MANAGED,
     all_different,
     check_inside,
     check_mode,
@@ -280,6 +281,8 @@ class Network(Spec, frozen=True, kw_only=True):
             raise ValueError("one portgroup at most is the default")
         all_different("route", (ipaddress.ip_network(route.to) for route in self.routes or []))
         all_different("device", self.devices or [])
+        if self.forward in MANAGED and len(self.devices or []) > 1:
+            raise ValueError(f"with forward: {self.forward} one device at most is possible")
         all_different("address", (str(pci(address)) for address in self.addresses or []))
         if isinstance(self.dns, list):
             Dns(hosts=self.dns)

@@ -189,9 +189,19 @@ def blank(name: str) -> ET.Element:
     return element("network", None, element("name", text=name))
 
 
-def complete(xml: ET.Element) -> ET.Element:
-    """Take out what libvirt derives from the rest, and refuses when the two differ."""
-    forward = xml.find("forward")
-    if forward is not None and forward.find("interface") is not None:
+def complete(xml: ET.Element, intent: Intent) -> ET.Element:
+    """Take out what libvirt derives from the rest, and refuses when the two differ.
+
+    The first device of a forward mode stands twice in libvirt's document.
+    """
+    forward, declared = xml.find("forward"), intent.xml.find("forward")
+    if forward is None:
+        return xml
+    if declared is not None and "dev" in declared.attrib:
+        for extra in [
+            e for e in forward.findall("interface") if e.get("dev") != forward.get("dev")
+        ]:
+            forward.remove(extra)
+    elif "forward.devices" in intent.lists or forward.find("interface") is not None:
         forward.attrib.pop("dev", None)
     return xml

@@ -122,6 +122,10 @@ BAD = [
         ["kvm:networks:n:addresses[0]: Expected 'str' matching"],
     ),
     (
+        {"networks": {"n": {"forward": "nat", "devices": ["eth0", "eth1"]}}},
+        ["kvm:networks:n: with forward: nat one device at most is possible"],
+    ),
+    (
         {"networks": {"n": {"nat": {"ports": "9-1"}}}},
         ["kvm:networks:n:nat: '9-1' is no range of ports"],
     ),
