@@ -8,8 +8,9 @@ from contextlib import suppress
 from functools import partial, singledispatch
 
 from salt_kvm.backend import files, history, live, network
+from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.world import World
-from salt_kvm.errors import ApplyError, KvmError
+from salt_kvm.errors import ApplyError, KvmError, ObserveError
 from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.xml import adopt
@@ -71,17 +72,25 @@ def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo | None
     hypervisor = world.hypervisor
     hypervisor.shutdown(step.name)
     end = time.monotonic() + step.timeout
-    while hypervisor.active("domain", step.name):
+    while not _off(hypervisor, step.name):
         if time.monotonic() < end:
             time.sleep(POLL_SECONDS)
-            continue
-        if not step.force:
+        elif step.force:
+            hypervisor.destroy("domain", step.name)
+            break
+        else:
             raise ApplyError(
                 f"domain {step.name} is still running {step.timeout} s after it was asked to "
                 "power off; shut it down from inside, raise timeout, or set force: true"
             )
-        hypervisor.destroy("domain", step.name)
     return partial(hypervisor.start, "domain", step.name) if seen.persistent else None
+
+
+def _off(hypervisor: Hypervisor, name: str) -> bool:
+    """A look that fails decides nothing: the guest was asked already, so the wait goes on."""
+    with suppress(ObserveError):
+        return not hypervisor.active("domain", name)
+    return False
 
 
 @perform.register
