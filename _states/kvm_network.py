@@ -41,6 +41,7 @@ def present(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a network is defined as declared; whether it is active is left alone.
@@ -136,6 +137,7 @@ def running(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a network is defined as declared and active; arguments as in :func:`present`.
@@ -180,6 +182,7 @@ def stopped(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a network is defined as declared and not active; arguments as in
@@ -194,7 +197,7 @@ def stopped(
     return face.state("network", "stopped", globals(), locals())
 
 
-def absent(name, connection=None):
+def absent(name, connection=None, **unknown):
     """
     Make sure that a network is neither active nor defined.
 
