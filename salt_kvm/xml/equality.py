@@ -113,7 +113,6 @@ OMITTED: dict[tuple[str, str], str] = {
     ("memory", "placement"): "static",
     ("srv", "priority"): "0",
     ("srv", "weight"): "0",
-    ("port", "isolated"): "no",
 }
 
 

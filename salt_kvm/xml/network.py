@@ -118,7 +118,7 @@ def _mtu(want: Network) -> Iterable[ET.Element]:
 
 
 def _port(want: Network) -> Iterable[ET.Element]:
-    isolated = WORD[want.port_isolation]
+    isolated = {True: "yes", False: ABSENT, None: None}[want.port_isolation]
     return [] if isolated is None else [element("port", {"isolated": isolated})]
 
 

@@ -95,6 +95,21 @@ def test_other_modes(converge, fields):
     converge("kvm_network.running", name=NAME, **{**fields, "forward": "nat"}, **address)
 
 
+@pytest.mark.parametrize("fields", [{"bridge": "br-of-the-host"}, {"devices": ["eth0"]}])
+def test_a_nat_network_becomes_one_of_the_hosts_bridge_or_devices(converge, fields):
+    """libvirt refuses the MAC address, the addresses and the names that it had."""
+    more = {
+        "dns": [{"ip": f"{SUBNET}.7", "names": ["seven"]}],
+        "domain": "lab.example",
+        "mtu": 1400,
+    }
+    converge("kvm_network.present", name=NAME, stp=False, delay=2, **nat(**more))
+    converge("kvm_network.present", name=NAME, forward="bridge", **fields)
+    root = ET.fromstring(virsh("net-dumpxml", NAME))
+    assert {child.tag for child in root} <= {"name", "uuid", "forward", "bridge"}
+    converge("kvm_network.present", name=NAME, **nat(**more))
+
+
 def test_plan_says_what_the_state_would_do(modules, run):
     plan = modules["kvm_network.plan"](NAME, **nat())
     dry = run(test=True)("kvm_network.running", name=NAME, **nat())
