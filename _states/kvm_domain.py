@@ -370,11 +370,14 @@ def stopped(
     return face.state("domain", "stopped", globals(), locals())
 
 
-def absent(name, timeout=None, force=None, connection=None, **unknown):
+def absent(name, disks=None, timeout=None, force=None, connection=None, **unknown):
     """
-    Make sure that a domain is neither running nor defined; its images and NVRAM stay.
+    Make sure that a domain is neither running nor defined; its NVRAM stays, and its images too
+    unless ``disks`` says otherwise.
 
     :param str name: name of the domain
+    :param str disks: ``delete`` removes the images that only this domain writes: never a medium,
+        a read-only or shareable disk, or what another domain uses or is backed by
     :param int timeout: seconds to wait for a guest that is asked to power off; default 120
     :param bool force: pull the plug when the timeout is over; default false
     :param str connection: libvirt URI; default ``qemu:///system``
@@ -383,7 +386,7 @@ def absent(name, timeout=None, force=None, connection=None, **unknown):
 
         old:
           kvm_domain.absent:
-            - force: true
+            - disks: delete
     """
     return face.state("domain", "absent", globals(), locals())
 

@@ -111,7 +111,10 @@ class Images:
     view: View
 
     def get(self, path: str, /) -> FileSeen | None:
-        return self.view.image(path)
+        return self.view.image(path) if self.view.world.local else None
+
+    def users(self, path: str, /, *, but: str) -> list[str]:
+        return usage.users(self.view, path, but=but)
 
 
 def _file(view: View, need: Need) -> str | None:

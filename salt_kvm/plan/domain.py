@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
 from salt_kvm.plan import common, image
+from salt_kvm.plan.removal import Images, own_images
 from salt_kvm.plan.steps import (
     AttachDevice,
     DetachDevice,
@@ -21,7 +21,7 @@ from salt_kvm.plan.steps import (
     UpdateDevice,
     change,
 )
-from salt_kvm.seen import Facts, FileSeen, Observed
+from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.types import Size
@@ -32,12 +32,6 @@ from salt_kvm.xml.merge import Difference, Merged
 
 TIMEOUT = 120
 LOST_FILE = "declare it, or correct its path"
-
-
-class Images(Protocol):
-    """The image files of the host by path; only those that a plan asks for are looked at."""
-
-    def get(self, path: str, /) -> FileSeen | None: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,8 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     if want.state == "absent":
         yield from _shutdown(name, want, there)
         yield from common.undefine("domain", name, there)
+        if want.disks == "delete":
+            yield from own_images(there, seen.images)
         return
     if there is None and want.memory is None:
         raise SpecError(
@@ -124,7 +120,7 @@ def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
 def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterator[Step]:
     """A disk that is new in the definition brings its image; one that lost its file does not."""
     new = {path for device in merged.added if (path := _file(device)) is not None}
-    for index, disk in enumerate(want.disks or []):
+    for index, disk in enumerate(want.disk_list):
         if disk.size is None or disk.path is None or disk.path not in new:
             continue
         where = f"kvm:domains:{name}:disks[{index}]"
@@ -196,7 +192,8 @@ def _medium_needs(merged: Merged) -> Iterator[Need]:
 def _sole_needs(name: str, merged: Merged) -> Iterator[Need]:
     """Two guests that write to one image destroy it."""
     for disk in merged.added:
-        path = _file(disk) if disk.tag == "disk" and disk.get("device") == "disk" else None
+        own = disk.tag == "disk" and disk.get("device", "disk") == "disk"
+        path = _file(disk) if own else None
         if path is not None and disk.find("shareable") is None and disk.find("readonly") is None:
             yield Need("unused", path, "take another image, or declare it shareable", user=name)
 

@@ -32,7 +32,7 @@ class Domain(Spec, frozen=True, kw_only=True):
     boot: list[Literal["hd", "cdrom", "network", "fd"]] | None = None
     os: system.Os | None = None
     cdrom: Medium | None = None
-    disks: list[Disk] | None = None
+    disks: list[Disk] | Literal["delete"] | None = None
     interfaces: list[Interface] | None = None
     graphics: list[console.Graphics] | None = None
     video: list[console.Video] | None = None
@@ -91,16 +91,23 @@ class Domain(Spec, frozen=True, kw_only=True):
             value, limit = getattr(self, field), getattr(self, f"max_{field}")
             if value is not None and limit is not None and limit < value:
                 raise ValueError(f"max_{field} is less than {field}; raise it")
-        paths = [disk.path for disk in self.disks or [] if disk.path is not None]
+        if self.disks == "delete" and self.state != "absent":
+            raise ValueError("'disks: delete' goes with 'state: absent' only; list the disks")
+        paths = [disk.path for disk in self.disk_list if disk.path is not None]
         if len(paths) != len(set(paths)):
             raise ValueError("two disks name the same path")
         if self.boot is not None and self.boot_orders():
             raise ValueError("'boot' and a device's 'boot_order' exclude each other")
         _check_cells(self)
 
+    @property
+    def disk_list(self) -> list[Disk]:
+        """The disks that are declared."""
+        return self.disks if isinstance(self.disks, list) else []
+
     def boot_orders(self) -> list[int]:
         """Return the places in the boot order that devices declare."""
-        declared = (self.disks, self.interfaces, self.hostdevs, self.redirdevs)
+        declared = (self.disk_list, self.interfaces, self.hostdevs, self.redirdevs)
         orders = [d.boot_order for some in declared for d in some or [] if d.boot_order is not None]
         if len(orders) != len(set(orders)):
             raise ValueError("two devices have the same 'boot_order'")

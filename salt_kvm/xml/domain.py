@@ -109,7 +109,7 @@ def intent(name: str, want: Domain, facts: Facts) -> Intent:
         _vcpu(want),
     )
     fill(xml, _explicit(want), TABLES, "", owned)
-    if any(disk.device == "cdrom" for disk in want.disks or []):
+    if any(disk.device == "cdrom" for disk in want.disk_list):
         owned.add("devices/cdrom")
     if want.boot is None and want.boot_orders():
         owned.add("os/boot")

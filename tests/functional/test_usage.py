@@ -6,7 +6,7 @@ import pytest
 
 from salt_kvm.backend.usage import chain
 
-from .conftest import PREFIX
+from .conftest import PREFIX, virsh
 
 ONE, TWO = f"{PREFIX}one", f"{PREFIX}two"
 
@@ -73,3 +73,39 @@ def test_a_chain_that_loops_or_lies_ends(folder):
     assert chain(str(folder / "c.qcow2"))[-1] == "/no/such"
     (folder / "short").write_bytes(b"QFI")
     assert chain(str(folder / "short")) == [str(folder / "short")]
+
+
+def test_absent_deletes_only_the_images_that_are_the_guests_own(run, converge, base, folder):
+    """Its overlay goes; base, shared, read-only, another guest's and the medium stay."""
+    for name in ("own", "top", "theirs"):
+        overlay(folder / f"{name}.qcow2", "base.raw")
+    (folder / "shared.raw").write_bytes(b"\0" * 1024**2)
+    (folder / "medium.iso").write_bytes(b"\0" * 2048)
+    overlay(folder / "over_top.qcow2", "top.qcow2", "qcow2")
+    disks = [
+        {"path": f"{folder}/own.qcow2", "format": "qcow2"},
+        {"path": f"{folder}/top.qcow2", "format": "qcow2"},
+        {"path": f"{folder}/shared.raw", "shareable": True},
+    ]
+    made = run()(
+        "kvm_domain.present", name=ONE, memory="32MiB", disks=disks, cdrom=f"{folder}/medium.iso"
+    )
+    assert made["result"] is True, made
+    # Another guest whose disk was made over this one's, out of band.
+    xml = f"""<domain type='qemu'><name>{TWO}</name><memory>32768</memory><os><type>hvm</type></os>
+    <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+    <source file='{folder}/over_top.qcow2'/><target dev='vda'/></disk></devices></domain>"""
+    (folder / "two.xml").write_text(xml)
+    virsh("define", str(folder / "two.xml"))
+    changes = converge("kvm_domain.absent", name=ONE, disks="delete")["changes"]
+    assert set(changes) == {"definition", f"image[{folder}/own.qcow2]"}
+    left = {path.name for path in folder.iterdir()} - {"two.xml"}
+    assert left == {
+        "base.raw", "top.qcow2", "theirs.qcow2", "over_top.qcow2", "shared.raw", "medium.iso",
+    }  # fmt: skip
+
+
+def test_disks_delete_goes_with_absent_only(run):
+    told = run()("kvm_domain.present", name=ONE, memory="32MiB", disks="delete")
+    assert told["result"] is False
+    assert "'disks: delete' goes with 'state: absent' only" in told["comment"]
