@@ -62,4 +62,4 @@ def host(request, bare, network):
             machine.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
-        (CACHE / f"{name}.log").unlink(missing_ok=True)
+        root.with_name(f"{name}.log").unlink(missing_ok=True)

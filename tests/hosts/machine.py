@@ -125,6 +125,7 @@ class Machine:
 
     def __init__(self, name, root, *, systemd, binds=()):
         self.name, self.root, self.systemd, self.binds = name, root, systemd, binds
+        self.log = root.with_name(f"{name}.log")
         self.process = None
         self.init = 0
 
@@ -133,7 +134,7 @@ class Machine:
         options = ["-q", "-D", str(self.root), "--register=no", "--keep-unit"]
         options += [f"--machine={self.name}", f"--network-bridge={BRIDGE}", "--capability=all"]
         options += [f"--bind-ro={folder}" for folder in self.binds]
-        with (self.root.parent / f"{self.name}.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "systemd-nspawn", *options, *payload],
                 stdin=subprocess.DEVNULL,
@@ -228,7 +229,7 @@ class Machine:
     def _wait(self, condition, what, seconds=60):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the container {self.name} ended"
+            assert self.process.poll() is None, f"the container ended: {self.log.read_text()}"
             if found := condition():
                 return found
             time.sleep(0.2)
