@@ -145,6 +145,12 @@ def test_libvirt_is_called_in_an_order_that_it_takes(case):
     assert calls(fields) == expected
 
 
+def test_the_old_default_group_gives_way_first_wherever_it_stands():
+    moved = SEEN.replace(" default='yes'", "").replace("name='b'/>", "name='b' default='yes'/>")
+    groups = [{"name": "a", "default": True}, {"name": "b"}]
+    assert calls({"portgroups": groups}, moved) == [("MODIFY", -1, "b"), ("MODIFY", -1, "a")]
+
+
 def test_nothing_of_a_new_address_or_mode_is_done_before_the_restart():
     moved = {"ip": "10.9.1.1/24", "dhcp": {"ranges": ["10.9.1.2-10.9.1.9"], "hosts": []}}
     assert calls(moved) == []
@@ -157,6 +163,11 @@ def test_a_restart_brings_all_in_one_step():
     assert isinstance(define, Define)
     assert isinstance(restart, RestartNetwork)
     assert set(restart.changes) == {"live/mtu", "live/ip/dhcp/host[two]"}
+
+
+def test_a_restart_is_for_what_waits_only():
+    made = steps({**dhcp(ONE), "restart": True})
+    assert [type(step) for step in made] == [Define, UpdateNetwork]
 
 
 def test_what_waits_is_what_no_update_brings():
