@@ -378,6 +378,16 @@ def test_a_restart_that_fails_brings_the_network_back(converge, run, plugged, mo
     assert identity() == plugged
 
 
+def test_a_restart_that_fails_keeps_what_an_earlier_run_defined(run, plugged, monkeypatch):
+    run()("kvm_network.running", name=NET, mtu=1400, **nat())
+    before = documents()
+    fail_at(monkeypatch, "setAutostart")
+    changed = {**nat(), "mtu": 1400, "restart": True, "autostart": True}
+    assert run()("kvm_network.running", name=NET, **changed)["result"] is False
+    assert documents() == before
+    assert identity() == plugged
+
+
 def test_a_guest_is_not_cut_off_by_a_mode_without_a_bridge(run, plugged):
     made = run()("kvm_network.running", name=NET, forward="private", devices=["eth0"], restart=True)
     assert made["result"] is False
