@@ -95,18 +95,13 @@ def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]
     intent = xml.intent(name, want, seen.facts)
     merged = common.compose(seen.domain, intent, partial(xml.blank, name, want, seen.facts))
     live = _compare(seen, intent, merged)
-    return () if live is None else _told(want, live.waiting)
+    return () if live is None else live.waiting
 
 
 def _compare(seen: DomainSeen, intent: Intent, merged: Merged) -> Live | None:
     if seen.domain is None or seen.domain.live is None:
         return None
     return compare(ET.fromstring(seen.domain.live), intent, merged, balloon=seen.balloon)
-
-
-def _told(want: Domain, waiting: tuple[Difference, ...]) -> tuple[Difference, ...]:
-    """libvirt writes the model that it chose for host-model into the running guest's document."""
-    return tuple(d for d in waiting if d.path != "cpu/@mode" or want.cpu != "host-model")
 
 
 def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
@@ -166,7 +161,7 @@ def _properties(name: str, live: Live | None) -> Iterator[Step]:
 
 def _restart(name: str, want: Domain, there: Observed | None, live: Live | None) -> Iterator[Step]:
     """Only where the user said so: what waits for a boot comes with one."""
-    if want.restart and live is not None and _told(want, live.waiting):
+    if want.restart and live is not None and live.waiting:
         yield from _off_and_on(name, want, there)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import typing
 from collections.abc import Iterator
 from typing import Any, TypeVar, get_args, get_origin
@@ -52,7 +53,7 @@ def _problems(kind: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def _struct_problems(kind: type[Spec], value: dict[Any, Any], path: str) -> Iterator[str]:
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     found = False
     for key, element in value.items():
         problems = (
@@ -67,6 +68,11 @@ def _struct_problems(kind: type[Spec], value: dict[Any, Any], path: str) -> Iter
         yield from _own_problem(kind, value, path)
 
 
+@functools.cache
+def _hints(kind: type[Spec]) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
 def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
     try:
         msgspec.convert(value, kind, dec_hook=decode)
@@ -78,6 +84,7 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:
+    key = _cut(key, 60)
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
     return f"{path}: unknown key {key!r}; {hint}"
@@ -87,12 +94,15 @@ def _plain(error: Exception) -> str:
     text = str(error).split(" - at `")[0].replace("`", "'")
     for theirs, ours in _YAML_WORDS.items():
         text = text.replace(theirs, ours)
-    return text
+    return _cut(text, 400)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return f", not {text if len(text) <= 60 else text[:57] + '...'}"
+    return f", not {_cut(repr(value), 60)}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _is_spec(kind: Any) -> bool:

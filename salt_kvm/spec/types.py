@@ -21,7 +21,10 @@ UNITS = {
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-_NAME = re.compile(r"[^/\x00-\x1f]+")
+# What XML can't write: control characters, halves of a surrogate pair, two that are no characters.
+_UNWRITABLE = r"\x00-\x1f\ud800-\udfff\ufffe\uffff"
+_NAME = re.compile(rf"[^/{_UNWRITABLE}]{{1,255}}")
+_PATH = re.compile(rf"/[^{_UNWRITABLE}]{{0,4095}}")
 _LARGEST = 2**63 - 1
 
 
@@ -97,7 +100,7 @@ def _from_base_60(value: int) -> str:
 def parse_path(value: Any) -> Path:
     """Return an absolute path, without its trailing slashes."""
     text = value if isinstance(value, str) else ""
-    if not text.startswith("/") or "\0" in text or ".." in text.split("/") or "\n" in text:
+    if not _PATH.fullmatch(text) or ".." in text.split("/"):
         raise ValueError(f"{value!r} is no absolute path; write it from / on, without '..'")
     return Path(re.sub(r"/+", "/", text).rstrip("/") or "/")
 

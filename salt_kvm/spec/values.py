@@ -12,7 +12,7 @@ _ONE_LINE = r"^[^\x00-\x1f\ud800-\udfff\ufffe\uffff]*$"
 
 Text = Annotated[str, Meta(pattern=_WRITABLE, min_length=1, max_length=65536)]
 Line = Annotated[str, Meta(pattern=_ONE_LINE, min_length=1, max_length=255)]
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:+/-]{1,255}$")]
+Word = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_.:+/-]{1,255}$")]
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

@@ -80,6 +80,7 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("log", "file"): same_path,
     ("path", ""): same_path,
     ("graphics", "port"): same_port,
+    ("graphics", "websocket"): same_port,
     ("graphics", "listen"): same_address,
     ("listen", "address"): same_address,
     ("ip", "address"): same_address,

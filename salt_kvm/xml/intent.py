@@ -58,7 +58,8 @@ def parse_fragment(text: str, tag: str, path: str) -> ET.Element:
     whole = text.lstrip().startswith((f"<{tag}>", f"<{tag} ", f"<{tag}\n"))
     try:
         root = ET.fromstring(text if whole else f"<{tag}>{text}</{tag}>")
-    except ET.ParseError as error:
+    # Half a surrogate pair is a ValueError.
+    except (ET.ParseError, ValueError) as error:
         raise SpecError([f"{path}:xml: not well-formed XML: {error}"]) from error
     for fixed in ("name", "uuid"):
         if root.find(fixed) is not None:

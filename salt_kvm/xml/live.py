@@ -35,6 +35,10 @@ PROPERTIES: Mapping[str, str] = {
 }
 
 
+# Lists to which libvirt adds when a guest starts.
+EXPANDED = frozenset({"cpu", "seclabel"})
+
+
 @dataclass(frozen=True)
 class DeviceChange:
     """A device of the running guest that is to be attached, detached or updated."""
@@ -69,7 +73,7 @@ def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bo
         difference for change in devices if change.how == "wait" for difference in change.changes
     ]
     properties = []
-    for difference in merge(copy.deepcopy(live), _without_devices(intent)).differences:
+    for difference in merge(_as_defined(live, intent), _without_devices(intent)).differences:
         name = PROPERTIES.get(difference.path)
         if name is not None and _possible(live, difference, balloon=balloon):
             properties.append((name, difference))
@@ -124,7 +128,36 @@ def _kind(device: ET.Element) -> str:
 def _without_devices(intent: Intent) -> Intent:
     xml = ET.Element(intent.xml.tag, intent.xml.attrib)
     xml.extend(child for child in intent.xml if child.tag != "devices")
-    return Intent(xml, intent.lists)
+    return Intent(xml, intent.lists - EXPANDED)
+
+
+def _as_defined(live: ET.Element, intent: Intent) -> ET.Element:
+    """Return a copy of a running guest's document in which libvirt's choices are taken back.
+
+    The model that ``host-model`` became, and the file that ``firmware='efi'`` became.
+    """
+    seen = copy.deepcopy(live)
+    wanted, cpu = intent.xml.find("cpu"), seen.find("cpu")
+    if wanted is not None and cpu is not None:
+        if wanted.get("mode") == "host-model" and cpu.get("mode") == "custom":
+            cpu.set("mode", "host-model")
+        _cpu_as_defined(cpu, wanted)
+    firmware, system = intent.xml.find("os"), seen.find("os")
+    if firmware is not None and system is not None and system.find("loader") is not None:
+        system.attrib.update({k: v for k, v in firmware.attrib.items() if v == "efi"})
+    return seen
+
+
+def _cpu_as_defined(cpu: ET.Element, wanted: ET.Element) -> None:
+    """Once checked against the host the live document says ``full``, and what it decided."""
+    if "check" in wanted.attrib:
+        cpu.set("check", wanted.attrib["check"])
+    for feature in wanted.iterfind("feature"):
+        name, policy = feature.get("name"), feature.get("policy", "require")
+        found = next((f for f in cpu.iterfind("feature") if f.get("name") == name), None)
+        if policy in ("optional", "force"):
+            found = ET.SubElement(cpu, "feature") if found is None else found
+            found.attrib.update(feature.attrib)
 
 
 def _possible(live: ET.Element, difference: Difference, *, balloon: bool) -> bool:
