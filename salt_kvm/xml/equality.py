@@ -178,8 +178,7 @@ CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
 
 def canonical(root: ET.Element) -> ET.Element:
     """Rewrite a document in place into the spelling that is compared; return it."""
-    for tag, rules in CANONICAL.items():
-        for element in root.iter(tag):
-            for rule in rules:
-                rule(element)
+    for element in root.iter():
+        for rule in CANONICAL.get(element.tag, ()):
+            rule(element)
     return root

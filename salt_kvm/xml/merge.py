@@ -17,7 +17,7 @@ from salt_kvm.xml import identity
 from salt_kvm.xml.equality import canonical, same
 from salt_kvm.xml.intent import ABSENT, Intent
 
-SECRET = {("graphics", "passwd")}
+SECRET = {("graphics", "passwd"), ("session", "")}
 HIDDEN = "(hidden)"
 # Shown with a unit; the documents are in their canonical spelling by then.
 KIB = {("memory", ""), ("currentMemory", "")}
@@ -99,7 +99,10 @@ class _Walk:
     """The state of one merge: which lists are owned, and which elements were new."""
 
     def __init__(self, lists: frozenset[str]) -> None:
-        self.lists = [identity.LISTS[name] for name in lists]
+        self.lists: dict[str, list[identity.Listed]] = {}
+        for name in lists:
+            row = identity.LISTS[name]
+            self.lists.setdefault(row.parent, []).append(row)
         self.added: list[ET.Element] = []
         self.devices: list[tuple[ET.Element, ET.Element]] = []
 
@@ -120,7 +123,7 @@ class _Walk:
         wanted: dict[str, list[ET.Element]] = {}
         for child in want:
             wanted.setdefault(child.tag, []).append(child)
-        owned = [row for row in self.lists if _tail(row.parent, path)]
+        owned = self.lists.get(_unlabelled(path), [])
         for row in owned:
             wanted.setdefault(row.tag, [])
         for tag, children in wanted.items():
@@ -234,6 +237,8 @@ def without_secrets(text: str) -> str:
         for element in root.iter(tag):
             if name in element.attrib:
                 element.set(name, HIDDEN)
+            if not name:
+                element.text = HIDDEN
     return ET.tostring(root, encoding="unicode")
 
 
@@ -263,6 +268,6 @@ def _insert(parent: ET.Element, new: ET.Element) -> None:
     parent.insert(len(parent) if last is None else last + 1, new)
 
 
-def _tail(parent: str, path: str) -> bool:
-    """Tell whether a labelled path (``ip[..]/dhcp``) is that of a list's parent (``ip/dhcp``)."""
-    return parent == re.sub(r"\[[^\]]*\]", "", path)
+def _unlabelled(path: str) -> str:
+    """``ip/dhcp`` of ``ip[192.168.122.1]/dhcp``: the path by which a list's parent is named."""
+    return re.sub(r"\[[^\]]*\]", "", path) if "[" in path else path
