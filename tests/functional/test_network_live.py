@@ -425,12 +425,23 @@ def talking(run, guest_kernel, folder, network):
     assert made["result"] is True, made["comment"]
     heard(log, "tick 1")
 
-    def say(command, answer):
-        with open(virsh("ttyconsole", f"{PREFIX}web1").strip(), "w") as console:
-            console.write(f"{command}\n")
-        return heard(log, answer)
+    # Kept open: QEMU looks once a second whether somebody has its terminal open, and drops what one
+    # writes who has gone by then.
+    with open(virsh("ttyconsole", f"{PREFIX}web1").strip(), "w") as console:
+        time.sleep(2)
 
-    return say
+        def say(command, answer):
+            console.write(f"{command}\n")
+            console.flush()
+            return heard(log, answer)
+
+        yield say
+
+
+def reach(word):
+    """The command that says a word when the gateway answers; with STP a new port takes seconds."""
+    ping = f"until ping -c 1 -W 1 {GATEWAY} >/dev/null; do sleep 1; done"
+    return f"{ping}; echo {word}-$((40 + 2))"
 
 
 def heard(log, pattern, seconds=60):
@@ -448,12 +459,12 @@ def test_a_guest_gets_its_lease_and_is_reached_again_after_a_restart(
     # A static lease that is declared while the guest runs is what it gets.
     converge("kvm_network.running", name=NET, **{**nat(), "dhcp": dhcp((1, 77, {}))})
     talking(f"ip link set eth0 up; {ask_for}", f"leased {re.escape(SUBNET)}.77")
-    talking(f"ping -c 1 -W 5 {GATEWAY} >/dev/null && echo first-$((40 + 2))", "first-42")
+    talking(reach("first"), "first-42")
     assert [lease["ipaddr"] for lease in modules["kvm_network.leases"](NET)] == [f"{SUBNET}.77"]
     changed = {**nat(), "dhcp": dhcp((1, 78, {})), "domain": "lab.example", "restart": True}
     converge("kvm_network.running", name=NET, **changed)
     # Its link was not taken down, so it goes on with the address that it has.
-    talking(f"ping -c 1 -W 5 {GATEWAY} >/dev/null && echo second-$((40 + 2))", "second-42")
+    talking(reach("second"), "second-42")
     talking(f"ip addr flush dev eth0; {ask_for}", f"leased {re.escape(SUBNET)}.78")
-    talking(f"ping -c 1 -W 5 {GATEWAY} >/dev/null && echo third-$((40 + 2))", "third-42")
+    talking(reach("third"), "third-42")
     assert f"{SUBNET}.78" in [lease["ipaddr"] for lease in modules["kvm_network.leases"](NET)]
