@@ -77,6 +77,10 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
     try:
         msgspec.convert(value, kind, dec_hook=decode)
     except (msgspec.ValidationError, ValueError) as error:
+        # Where a word may take the place of a list, the list is what was meant.
+        if (meant := _collection(kind, list)) not in (None, kind):
+            yield from _own_problem(meant, value, path)
+            return
         shown = (
             "" if isinstance(value, (dict, list)) or repr(value) in str(error) else _short(value)
         )
