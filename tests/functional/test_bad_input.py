@@ -34,7 +34,7 @@ TABLE = [
         "the directory /no/such is not there; make it",
     ),
     ("kvm_domain.running", {"disks": [{"pth": "/a"}]}, "disks[0]: unknown key 'pth'; did you mean"),
-    ("kvm_domain.running", {"disks": "/a.raw"}, "disks: Invalid enum value '/a.raw'"),
+    ("kvm_domain.running", {"disks": "/a.raw"}, "disks: Expected 'list', got 'str'"),
     (
         "kvm_domain.running",
         {"disks": [DISK, {"path": "{folder}/small.raw", "size": "1GiB"}]},
