@@ -36,6 +36,8 @@ class FileSeen:
     mode: int
     format: str | None = None
     size: int | None = None
+    uid: int | None = None
+    gid: int | None = None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def look(path: str) -> FileSeen | None:
             mode=stat.S_IMODE(found.st_mode),
             format=_format(path) if kind == "file" else None,
             size=found.st_size,
+            uid=found.st_uid,
+            gid=found.st_gid,
         )
 
 

@@ -122,10 +122,9 @@ def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterat
         there = seen.images.get(disk.path)
         if there is None:
             yield _named(image.create(disk.path, disk.format or "raw", disk.size, where), disk)
-        elif there.size is not None and there.size != disk.size:
-            raise SpecError(
-                [f"{where}:size: {disk.path} is there with {Size(there.size)}, not {disk.size}"]
-            )
+        elif not image.same_size(there, disk.size):
+            size = Size(there.size or 0)
+            raise SpecError([f"{where}:size: {disk.path} is there with {size}, not {disk.size}"])
 
 
 def _file(device: ET.Element) -> str | None:

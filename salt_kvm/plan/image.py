@@ -19,6 +19,8 @@ from salt_kvm.seen import FileSeen
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.types import Mode, Size
 
+SECTOR = 512
+
 
 def plan(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
     """Yield what makes the image at ``path`` as declared."""
@@ -60,24 +62,35 @@ def _same_image(seen: FileSeen, want: Image) -> None:
             f"{seen.path} is a {seen.format} image and {want.format} is declared; "
             "declare its format, or convert it by hand"
         )
-    if want.size is not None and seen.size is not None and seen.size != want.size:
+    if want.size is not None and not same_size(seen, want.size):
         raise UnmetError(
-            f"{seen.path} has {Size(seen.size)} and {want.size} is declared; an image is not "
+            f"{seen.path} has {Size(seen.size or 0)} and {want.size} is declared; an image is not "
             "resized yet: declare its size, or resize it by hand"
         )
+
+
+def same_size(seen: FileSeen, want: Size) -> bool:
+    """Tell whether an image has a size; qemu-img rounds up to whole sectors of 512 bytes."""
+    return seen.size is None or seen.size == -(-want // SECTOR) * SECTOR
 
 
 def _ownership(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
     changes: dict[str, dict[str, object]] = {}
     for key in ("owner", "group", "mode"):
         new, old = getattr(want, key), getattr(seen, key, None)
-        if new is not None and new != old:
+        if new is not None and new != old and not _is_number_of(key, new, seen):
             changes[key] = change(_shown(old), _shown(new))
     if changes:
         new_changes: Changes = changes
         yield SetOwnership(
             path=path, owner=want.owner, group=want.group, mode=want.mode, changes=new_changes
         )
+
+
+def _is_number_of(key: str, declared: object, seen: FileSeen | None) -> bool:
+    """An owner or group may be declared by its number."""
+    number = {"owner": seen.uid, "group": seen.gid}.get(key) if seen is not None else None
+    return number is not None and declared == str(number)
 
 
 def _shown(value: object) -> object:
