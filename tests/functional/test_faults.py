@@ -141,6 +141,14 @@ def off_guest(folder, network):
     return "kvm_domain.present", new_guest(folder, network)[1]
 
 
+def anew_off_guest(folder, network):
+    """As ``off_guest``, made anew each time."""
+    clean()
+    for path in folder.iterdir():
+        path.unlink()
+    return off_guest(folder, network)
+
+
 def stopped_guest(folder, network):
     return "kvm_domain.stopped", {"name": NAME, "timeout": 0, "force": True}
 
@@ -160,7 +168,8 @@ def owned_image(folder, network):
 
 
 SCENARIOS = [
-    (None, new_guest),
+    (None, off_guest),
+    (anew_off_guest, new_guest),
     (running_guest, changed_guest),
     (running_guest, stopped_guest),
     (off_guest, removed_guest),
