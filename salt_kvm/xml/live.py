@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from salt_kvm.xml import identity
+from salt_kvm.xml import adopt, identity
 from salt_kvm.xml.equality import canonical
 from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged, merge, summary
@@ -112,6 +112,8 @@ def _device(
     fields = DEVICE_FIELDS.get(_kind(match))
     if told:
         now = fields is not None and all(fields.fullmatch(d.path) for d in merged.differences)
+        # QEMU changes the password of a console that has one, and gives none to another.
+        now = now and (match.tag != "graphics" or match.get("passwd") is not None)
         yield DeviceChange("update" if now else "wait", merged.xml, path, told)
 
 
@@ -198,8 +200,12 @@ def due(live: str, inactive: str) -> tuple[Difference, ...]:
 def device_in(live: str, device: str) -> str | None:
     """Return the device of a running guest that another document of it describes."""
     wanted = ET.fromstring(device)
-    pairs, _left = identity.pair([wanted], ET.fromstring(live).findall(f"devices/{wanted.tag}"))
-    found = pairs[0][1]
+    there = ET.fromstring(live).findall(f"devices/{wanted.tag}")
+    key = adopt.KEYS.get(wanted.tag)
+    if key is not None and key(wanted) is not None:
+        found = next((each for each in there if key(each) == key(wanted)), None)
+    else:
+        found = identity.pair([wanted], there)[0][0][1]
     return None if found is None else ET.tostring(found, encoding="unicode")
 
 

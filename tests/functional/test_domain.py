@@ -258,3 +258,11 @@ def test_absent_handles_what_libvirt_keeps_beside_a_domain(converge, run, folder
     converge("kvm_domain.absent", name=NAME)
     assert NAME not in virsh("list", "--all", "--name").split()
     assert os.path.exists(disk["path"])
+
+
+def test_a_password_for_a_console_that_has_none_waits(converge, guest):
+    converge("kvm_domain.running", **guest)
+    guest["graphics"][0]["password"] = "first"
+    told = converge("kvm_domain.running", **guest)
+    assert "Waits for the next start" in told["comment"]
+    assert "first" not in told["comment"]

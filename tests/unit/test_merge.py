@@ -13,6 +13,7 @@ from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
 from salt_kvm.xml import domain, network
 from salt_kvm.xml.intent import Intent, parse_fragment
+from salt_kvm.xml.live import device_in
 from salt_kvm.xml.merge import HIDDEN, merge, without_secrets
 
 FACTS = Facts(arch="x86_64", kvm=False)
@@ -255,3 +256,11 @@ def test_changes_of_a_network():
 
 def test_an_intent_without_anything_changes_nothing():
     assert merge(ET.fromstring(SEEN), Intent(ET.Element("domain"))).differences == ()
+
+
+def test_a_card_is_found_by_its_mac_among_its_twins():
+    card = "<interface type='network'><mac address='{}'/><source network='default'/></interface>"
+    twins = [card.format(f"52:54:00:11:22:{number}") for number in (33, 44)]
+    live = f"<domain><devices>{twins[0]}</devices></domain>"
+    assert device_in(live, twins[0]) is not None
+    assert device_in(live, twins[1]) is None
