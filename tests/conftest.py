@@ -61,6 +61,22 @@ class Guest(NamedTuple):
     arguments: str = "console=ttyS0 quiet"
 
 
+def _forget(prefix):
+    """Remove what the library keeps of the objects of one test run: old definitions and locks."""
+    for folder in ("/var/lib/salt-kvm/history", "/run/lock/salt-kvm"):
+        for path in sorted(Path(folder).rglob(f"*{prefix}*"), reverse=True):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def forget():
+    """Return what removes the traces of a run: ``forget(prefix of its names)``."""
+    return _forget
+
+
 def answers():
     """True when libvirtd answers."""
     command = ["virsh", "--quiet", "--connect", URI, "version", "--daemon"]

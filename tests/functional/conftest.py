@@ -109,8 +109,9 @@ def ours(names):
 
 
 @pytest.fixture(autouse=True)
-def leave_nothing_behind(libvirtd):
+def leave_nothing_behind(libvirtd, forget):
     yield
+    forget(PREFIX)
     for kind, stop in (("", "destroy"), ("net-", "net-destroy"), ("pool-", "pool-destroy")):
         for name in virsh(f"{kind}list", "--all", "--name").split():
             if name.startswith(PREFIX):

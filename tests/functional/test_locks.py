@@ -96,10 +96,3 @@ def test_every_replaced_definition_is_kept(run, modules):
     assert ">49152</memory>" in virsh("dumpxml", NAME)
     path = f"{history.FOLDER}/domain/{NAME}/{kept[0]}.xml"
     assert os.stat(path).st_mode & 0o077 == 0
-
-
-@pytest.fixture(autouse=True)
-def forget():
-    yield
-    for version in history.versions("domain", NAME):
-        os.unlink(f"{history.FOLDER}/domain/{NAME}/{version}.xml")

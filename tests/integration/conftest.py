@@ -183,7 +183,7 @@ def remove_own():
 
 
 @pytest.fixture(scope="module")
-def place(libvirtd):
+def place(libvirtd, forget):
     """A directory that QEMU can reach; in the end it and all of libvirt's objects are removed."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/var/tmp"))
     folder.chmod(0o755)
@@ -191,6 +191,7 @@ def place(libvirtd):
         yield folder
     finally:
         remove_own()
+        forget(PREFIX)
         shutil.rmtree(folder)
 
 
