@@ -210,3 +210,27 @@ def absent(name, connection=None, **unknown):
           kvm_network.absent
     """
     return face.state("network", "absent", globals(), locals())
+
+
+def mod_watch(name, sfun=None, connection=None, **unknown):
+    """
+    Restart an active network because something that its state watches has changed, where its
+    ``restart`` is true; the running guests are plugged in again. Salt calls this; it is not meant
+    to be declared.
+
+    :param str name: name of the network
+    :param str sfun: the state function that watches; only ``running`` restarts anything
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :param unknown: the other arguments of that state function
+
+    .. code-block:: yaml
+
+        default:
+          kvm_network.running:
+            - ip: 192.168.122.1/24
+            - restart: true
+            - watch:
+                - file: /etc/dnsmasq.d/lab.conf
+        # kvm_network.mod_watch restarts it when the file changed
+    """
+    return face.state("network", sfun, globals(), locals(), restart=True)

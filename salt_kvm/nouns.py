@@ -76,7 +76,15 @@ def _never(name: str, want: Any, seen: Any) -> Sequence[Difference]:
 
 NOUNS = {
     "image": Noun("images", Image, parse_path, _image, image.plan, _never),
-    "network": Noun("networks", Network, parse_name, _network, network.plan, network.waiting),
+    "network": Noun(
+        "networks",
+        Network,
+        parse_name,
+        _network,
+        network.plan,
+        network.waiting,
+        restart=network.restart,
+    ),
     "pool": Noun("pools", Pool, parse_name, _pool, pool.plan, pool.waiting),
     "domain": Noun(
         "domains",

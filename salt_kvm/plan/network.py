@@ -35,6 +35,13 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
         yield from common.stop("network", name, seen)
 
 
+def restart(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
+    """Yield the restart of an active network, only where ``restart`` allows to cut guests off."""
+    if want.restart and want.state == "running" and seen is not None and seen.active:
+        changes = {"state": change("running", "restarted")}
+        yield RestartNetwork(kind="network", name=name, changes=changes)
+
+
 def waiting(name: str, want: Network, seen: Observed | None) -> tuple[Difference, ...]:
     """Return what waits for the network's next start."""
     live = _compare(seen, xml.intent(name, want))

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -115,3 +116,19 @@ def test_plan_says_what_the_state_would_do(modules, run):
     dry = run(test=True)("kvm_network.running", name=NAME, **nat())
     assert plan["changes"] == dry["changes"]
     assert plan["steps"] == [f"define network {NAME}", f"start network {NAME}"]
+
+
+def test_a_watch_restarts_a_network_only_where_that_is_allowed(run, network):
+    def process():
+        return Path(f"/run/libvirt/network/{network}.pid").read_text()
+
+    before = process()
+    told = run()("kvm_network.mod_watch", name=network, sfun="running", **nat())
+    assert (told["result"], told["changes"], process()) == (True, {}, before)
+    for test in (True, False):
+        told = run(test=test)(
+            "kvm_network.mod_watch", name=network, sfun="running", **nat(restart=True)
+        )
+        assert told["changes"] == {"state": {"old": "running", "new": "restarted"}}
+        assert told["result"] is (None if test else True)
+    assert process() != before
