@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
-if TYPE_CHECKING:
-    from salt_kvm.backend.world import View
+from salt_kvm.seen import Observed
 
 # https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.rst, the header.
 _HEADER = struct.Struct(">4sIQI")
@@ -17,25 +15,24 @@ _MAGIC = b"QFI\xfb"
 _LONGEST_CHAIN = 200
 
 
-def users(view: View, path: str, *, but: str) -> list[str]:
+def users(domains: Iterable[Observed], path: str, *, but: str) -> list[str]:
     """Return the domains that use an image and do not declare it shareable.
 
-    :param view: the world, with what was promised
+    :param domains: all domains of the host
     :param path: the image
     :param but: the domain that asks
     """
     real = os.path.realpath(path)
     return [
-        name
-        for name in view.names("domain")
-        if name != but and any(real in chain(disk) for disk in _exclusive(view, name))
+        seen.name
+        for seen in domains
+        if seen.name != but and any(real in chain(disk) for disk in _exclusive(seen))
     ]
 
 
-def _exclusive(view: View, name: str) -> Iterator[str]:
+def _exclusive(seen: Observed) -> Iterator[str]:
     """The image files of a domain's disks, those of removable and shared media left out."""
-    seen = view.read("domain", name, autostart=False)
-    for disk in ET.fromstring(seen.xml).iterfind("devices/disk") if seen is not None else ():
+    for disk in ET.fromstring(seen.xml).iterfind("devices/disk"):
         source = disk.find("source")
         if disk.get("device", "disk") == "disk" and disk.find("shareable") is None:
             file = None if source is None else source.get("file")

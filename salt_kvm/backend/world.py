@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -72,11 +73,13 @@ class View:
             return self.promises.objects[kind, name]
         return self.world.hypervisor.read(kind, name, autostart=autostart)
 
-    def names(self, kind: str) -> list[str]:
-        """Return the names of all objects of a kind."""
-        promised = {name: seen for (of, name), seen in self.promises.objects.items() if of == kind}
-        there = {*self.world.hypervisor.names(kind), *promised}
-        return sorted(name for name in there if promised.get(name, True) is not None)
+    def all(self, kind: str) -> Iterator[Observed]:
+        """Yield all objects of a kind, without their autostart."""
+        promised = {name for of, name in self.promises.objects if of == kind}
+        for name in sorted(promised.union(self.world.hypervisor.names(kind))):
+            seen = self.read(kind, name, autostart=False)
+            if seen is not None:
+                yield seen
 
     def image(self, path: str) -> FileSeen | None:
         """Return an image file, with the size that a guest sees."""
@@ -114,7 +117,7 @@ class Images:
         return self.view.image(path) if self.view.world.local else None
 
     def users(self, path: str, /, *, but: str) -> list[str]:
-        return usage.users(self.view, path, but=but)
+        return usage.users(self.view.all("domain"), path, but=but)
 
 
 def _file(view: View, need: Need) -> str | None:
@@ -129,7 +132,7 @@ def _file(view: View, need: Need) -> str | None:
 
 
 def _unused(view: View, need: Need) -> str | None:
-    others = usage.users(view, need.name, but=need.user) if view.world.local else []
+    others = usage.users(view.all("domain"), need.name, but=need.user) if view.world.local else []
     return f"{need.name} is in use by {', '.join(others)}" if others else None
 
 
