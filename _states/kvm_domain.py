@@ -71,6 +71,7 @@ def present(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared; whether it runs is left alone.
@@ -267,6 +268,7 @@ def running(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and runs; arguments as in :func:`present`.
@@ -353,6 +355,7 @@ def stopped(
     restart=None,
     xml=None,
     connection=None,
+    **unknown,
 ):
     """
     Make sure that a domain is defined as declared and is off; arguments as in :func:`present`.

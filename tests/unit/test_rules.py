@@ -157,3 +157,11 @@ def test_every_noun_has_its_file_on_each_floor():
         for floor in ("spec", "plan", "actions"):
             assert (LIBRARY / floor / f"{noun}.py").is_file()
         assert (ROOT / "states" / "kvm" / f"{noun}.sls").is_file()
+
+
+@pytest.mark.parametrize("noun", SPECS)
+def test_state_functions_take_a_wrong_argument_to_tell_it(noun):
+    """Salt drops the whole run, and names no state, for an argument that a function lacks."""
+    for node in functions(ROOT / "_states" / f"kvm_{noun}.py"):
+        assert node.args.kwarg is not None, node.name
+        assert node.args.kwarg.arg == "unknown"
