@@ -8,9 +8,10 @@ import pwd
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from salt_kvm.backend import qemu_img
 from salt_kvm.errors import ApplyError, ObserveError
@@ -67,9 +68,9 @@ def _format(path: str) -> str:
     return next((name for at, magic, name in _MAGIC if head[at:].startswith(magic)), "raw")
 
 
-def _name_of(number: int, database: object) -> str:
+def _name_of(number: int, database: Callable[[int], Any]) -> str:
     try:
-        return str(database(number)[0])  # type: ignore[operator]
+        return str(database(number)[0])
     except KeyError:
         return str(number)
 
@@ -124,11 +125,11 @@ def set_ownership(path: str, owner: str | None, group: str | None, mode: int | N
             os.chmod(path, mode)
 
 
-def _number(name: str | None, database: object, what: str) -> int:
+def _number(name: str | None, database: Callable[[str], Any], what: str) -> int:
     if name is None or name.isdigit():
         return int(name or -1)
     try:
-        return int(database(name)[2])  # type: ignore[operator]
+        return int(database(name)[2])
     except KeyError as error:
         raise ApplyError(
             f"there is no {what} {name!r} on this host; make it, or correct it"
