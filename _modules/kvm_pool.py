@@ -103,6 +103,45 @@ def destroy(name, connection=None):
     return _run("destroy", globals(), connection=connection, name=name)
 
 
+def history(name, connection=None):
+    """
+    Return the versions of a pool's definition that were replaced or removed on this host.
+
+    :param str name: name of the pool
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: a list of versions, oldest first: when each was replaced, in UTC; the last 20 are kept
+    :raises CommandExecutionError: when they can't be read
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_pool.history default
+    """
+    return _run("history", globals(), connection=connection, name=name)
+
+
+def revert_definition(name, version, connection=None):
+    """
+    Define a version that was replaced again; what is defined now is kept in turn.
+
+    An active pool stays as it is; the definition counts from its next start.
+
+    :param str name: name of the pool
+    :param str version: one of ``kvm_pool.history``
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when the definition changed
+    :raises CommandExecutionError: when there is no such version, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_pool.revert_definition default 20261124T101112.131415Z
+    """
+    return _run("revert_definition", globals(), connection=connection, name=name, version=version)
+
+
 def plan(name, connection=None, state="running", **fields):
     """
     Return what a state with these fields would do; nothing is changed.

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from salt_kvm import converge
+from salt_kvm.backend.history import read, versions
+from salt_kvm.backend.lock import held
+from salt_kvm.backend.perform import perform
 from salt_kvm.backend.promise import Promises
 from salt_kvm.backend.world import View, World
 from salt_kvm.errors import NotFoundError
+from salt_kvm.plan.steps import Define
 from salt_kvm.seen import Observed
+from salt_kvm.xml import adopt
 from salt_kvm.xml.merge import without_secrets
 
 
@@ -59,6 +64,24 @@ def destroy(world: World, kind: str, name: str) -> bool:
     if on:
         world.hypervisor.destroy(kind, name)
     return on
+
+
+def history(world: World, kind: str, name: str) -> list[str]:
+    """Return the versions of an object's definition that were replaced, oldest first."""
+    return versions(kind, name)
+
+
+def revert_definition(world: World, kind: str, name: str, version: str) -> bool:
+    """Define a kept version again; what was defined is kept in turn. True when that is a change."""
+    text = read(kind, name, version)
+    with held(kind, name):
+        seen = world.hypervisor.read(kind, name)
+        if seen is not None:
+            text = adopt.uuid(text, seen.xml)
+        if seen is not None and seen.persistent and seen.xml == text:
+            return False
+        perform(Define(kind=kind, name=name, xml=text), seen, world)
+    return True
 
 
 def plan(world: World, noun: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,12 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
 from salt_kvm.backend import files
-from salt_kvm.backend.history import read, versions
-from salt_kvm.backend.lock import held
 from salt_kvm.backend.perform import perform
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ObserveError
 from salt_kvm.picture import png
 from salt_kvm.plan.domain import TIMEOUT
-from salt_kvm.plan.steps import Define, Shutdown
+from salt_kvm.plan.steps import Shutdown
 from salt_kvm.xml.graphics import listening
 from salt_kvm.xml.live import due
 
@@ -26,6 +24,8 @@ xml = partial(common.xml, kind=KIND)
 plan = partial(common.plan, noun=KIND)
 start = partial(common.start, kind=KIND)
 destroy = partial(common.destroy, kind=KIND)
+history = partial(common.history, kind=KIND)
+revert_definition = partial(common.revert_definition, kind=KIND)
 
 
 def info(world: World, name: str) -> dict[str, Any]:
@@ -72,22 +72,6 @@ def pending(world: World, name: str) -> dict[str, Any]:
     seen = common.get(world, KIND, name)
     differences = () if seen.live is None else due(seen.live, seen.xml)
     return {difference.path: difference.change() for difference in differences}
-
-
-def history(world: World, name: str) -> list[str]:
-    """Return the versions of a domain's definition that were replaced, oldest first."""
-    return versions(KIND, name)
-
-
-def revert_definition(world: World, name: str, version: str) -> bool:
-    """Define a kept version again; what was defined is kept in turn. True when that is a change."""
-    text = read(KIND, name, version)
-    with held(KIND, name):
-        seen = world.hypervisor.read(KIND, name)
-        if seen is not None and seen.xml == text:
-            return False
-        perform(Define(kind=KIND, name=name, xml=text), seen, world)
-    return True
 
 
 def vnc(world: World, name: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ xml = partial(common.xml, kind=KIND)
 plan = partial(common.plan, noun=KIND)
 start = partial(common.start, kind=KIND)
 destroy = partial(common.destroy, kind=KIND)
+history = partial(common.history, kind=KIND)
+revert_definition = partial(common.revert_definition, kind=KIND)
 
 
 def info(world: World, name: str) -> dict[str, Any]:

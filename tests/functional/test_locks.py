@@ -1,4 +1,4 @@
-"""Two runs at once, a run that is killed, and the definitions that are kept."""
+"""Two runs at once, and a run that is killed."""
 
 import multiprocessing
 import os
@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from salt_kvm.backend import files, history, lock
+from salt_kvm.backend import files, lock
 
-from .conftest import PREFIX, virsh
+from .conftest import PREFIX
 
 NAME = f"{PREFIX}twice"
 
@@ -81,18 +81,3 @@ def test_what_a_killed_run_had_begun_is_swept(folder):
     (folder / f"{files.PREFIX}{os.getpid()}-abc").mkdir()
     files.create_image(f"{folder}/a.raw", "raw", 1024**2)
     assert sorted(os.listdir(folder)) == [f"{files.PREFIX}{os.getpid()}-abc", "a.raw"]
-
-
-def test_every_replaced_definition_is_kept(run, modules):
-    for memory in ("32MiB", "48MiB", "64MiB"):
-        run()("kvm_domain.present", name=NAME, memory=memory)
-    run()("kvm_domain.absent", name=NAME)
-    kept = modules["kvm_domain.history"](NAME)
-    assert len(kept) == 3
-    texts = [history.read("domain", NAME, version) for version in kept]
-    for text, kib in zip(texts, (32768, 49152, 65536), strict=True):
-        assert f">{kib}</memory>" in text
-    assert modules["kvm_domain.revert_definition"](NAME, kept[1]) is True
-    assert ">49152</memory>" in virsh("dumpxml", NAME)
-    path = f"{history.FOLDER}/domain/{NAME}/{kept[0]}.xml"
-    assert os.stat(path).st_mode & 0o077 == 0
