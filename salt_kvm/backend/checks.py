@@ -18,6 +18,7 @@ Probe = Callable[[], tuple[str, str]]
 
 TUN = Path("/dev/net/tun")
 VHOST_NET = Path("/dev/vhost-net")
+TPM_AUTHORITY = Path("/var/lib/swtpm-localca")
 
 GUEST_CURES = {
     "vmware": 'Switch this host off, set vhv.enable = "TRUE" in its .vmx file (in the client: '
@@ -133,6 +134,19 @@ def _iommu() -> tuple[str, str]:
     return f"not in use ({arguments})", cure
 
 
+def _tpm_authority() -> tuple[str, str]:
+    """A libvirtd from before swtpm's user was there works as root, the next one as that user."""
+    try:
+        owner = TPM_AUTHORITY.stat().st_uid
+        others = [path for path in TPM_AUTHORITY.iterdir() if path.stat().st_uid != owner]
+    except OSError as error:
+        return f"{TPM_AUTHORITY}: {(error.strerror or str(error)).lower()}", ""
+    if not others:
+        return f"{TPM_AUTHORITY} is of one owner", ""
+    cure = f"Give them back, or no guest with a TPM can start: chown -R {owner} {TPM_AUTHORITY}."
+    return f"{', '.join(sorted(map(str, others)))}: another owner than their directory's", cure
+
+
 CHECKS = (
     Check("cpu", "fail", _cpu),
     Check("dev_kvm", "fail", _dev_kvm),
@@ -145,4 +159,5 @@ CHECKS = (
     ),
     *(Check(f"cgroup_{name}", "warn", partial(_controller, name)) for name in CONTROLLERS),
     Check("iommu", "warn", _iommu),
+    Check("tpm_authority", "warn", _tpm_authority),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **facts: Any) -> dict[
     for name, value in {**GOOD, **facts}.items():
         if name != "machine":
             monkeypatch.setattr(host, name, lambda value=value: value)
+    monkeypatch.setattr(checks, "TPM_AUTHORITY", tmp_path / "authority")
     for module, name in ((host, "KVM"), (checks, "TUN"), (checks, "VHOST_NET")):
         path = tmp_path / name
         if name not in absent:
@@ -60,7 +62,7 @@ def table() -> tuple[checks.Check, ...]:
 
 def test_a_good_host_passes_every_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = seen(monkeypatch, tmp_path)
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert {(row["result"], row["cure"]) for row in rows.values()} == {("pass", "")}
     assert all(row["seen"] for row in rows.values())
 
@@ -157,3 +159,17 @@ def test_virtualisation_needs_the_device_too(
     seen(monkeypatch, tmp_path, kvm_api=None, absent=["KVM"])
     (said,) = actions.virtualisation(None, required=True, pillar=None)  # type: ignore[arg-type]
     assert "modprobe kvm_intel" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")
+def test_a_tpm_authority_of_two_owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "authority"
+    monkeypatch.setattr(checks, "TPM_AUTHORITY", folder)
+    assert checks._tpm_authority()[1] == ""
+    folder.mkdir()
+    (folder / "certserial").touch()
+    assert checks._tpm_authority()[1] == ""
+    os.chown(folder, 1234, 0)
+    found, cure = checks._tpm_authority()
+    assert str(folder / "certserial") in found
+    assert f"chown -R 1234 {folder}" in cure
