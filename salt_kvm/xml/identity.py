@@ -76,7 +76,8 @@ def any_drive(element: ET.Element) -> Hashable:
 
 
 def text_of(element: ET.Element) -> Hashable:
-    return (element.text or "").strip() or None
+    """An entry without a name is what it says, be that nothing."""
+    return None if element.get("name") else (element.text or "").strip()
 
 
 def host_device(element: ET.Element) -> Hashable:
