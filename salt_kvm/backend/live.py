@@ -47,6 +47,13 @@ def set_property(hypervisor: Hypervisor, name: str, key: str, value: str) -> Non
         hypervisor.call("domain", name, f"setting the {key} of", "setMetadata", *arguments)
 
 
+def resize(hypervisor: Hypervisor, name: str, target: str, size: int) -> None:
+    """Grow a disk; the guest's kernel is told of it."""
+    exact = hypervisor.flag("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
+    doing = f"growing the disk {target} of"
+    hypervisor.call("domain", name, doing, "blockResize", target, int(size), exact)
+
+
 def balloon(hypervisor: Hypervisor, name: str) -> bool:
     """Tell whether the guest's balloon driver answers: only then it says what is unused."""
     stats = hypervisor.call("domain", name, "reading the memory of", "memoryStats")

@@ -136,6 +136,12 @@ def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Und
 
 
 @perform.register
+def _resize_live(step: steps.ResizeLive, seen: FileSeen, world: World) -> None:
+    """Not taken back: the guest may have written to the new end already."""
+    live.resize(world.hypervisor, step.domain, step.target, step.size)
+
+
+@perform.register
 def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> None:
     files.remove(step.path)
 

@@ -82,6 +82,11 @@ def _create(step: steps.CreateImage, seen: FileSeen | None, promises: Promises) 
 
 
 @promise.register
+def _resize_live(step: steps.ResizeLive, seen: FileSeen, promises: Promises) -> None:
+    promises.files[step.path] = replace(seen, size=int(step.size))
+
+
+@promise.register
 def _remove(step: steps.RemoveImage, seen: FileSeen, promises: Promises) -> None:
     promises.files[step.path] = GONE
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from salt_kvm.seen import Observed
+from salt_kvm.xml.live import disks_in
 
 # https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.rst, the header.
 _HEADER = struct.Struct(">4sIQI")
@@ -27,6 +28,17 @@ def users(domains: Iterable[Observed], path: str, *, but: str) -> list[str]:
         seen.name
         for seen in domains
         if seen.name != but and any(real in chain(disk) for disk in _exclusive(seen))
+    ]
+
+
+def runners(domains: Iterable[Observed], path: str) -> list[tuple[str, str]]:
+    """Return the running domains that have an image itself as a disk, each with its target."""
+    real = os.path.realpath(path)
+    return [
+        (seen.name, target)
+        for seen in domains
+        for file, target in disks_in(seen.live or "<domain/>")
+        if os.path.realpath(file) == real
     ]
 
 

@@ -26,8 +26,9 @@ from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
+from salt_kvm.xml.equality import same_path
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.live import Live, compare
+from salt_kvm.xml.live import Live, compare, disks_in
 from salt_kvm.xml.merge import Difference, Merged
 
 TIMEOUT = 120
@@ -75,6 +76,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     yield from _now(name, live, "detach")
     yield from _properties(name, live)
     yield from common.autostart("domain", name, there, want.autostart)
+    yield from _grow(name, want, seen)
     if want.state == "running":
         yield from _restart(name, want, there, live)
         yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
@@ -135,6 +137,19 @@ def _file(device: ET.Element) -> str | None:
 def _named(step: Step, disk: Disk) -> Step:
     """A domain can make several images, so each has its own place in ``changes``."""
     return replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
+
+
+def _grow(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+    """A running guest's disk grows to its declared size; a larger one is left alone."""
+    live = seen.domain.live if seen.domain is not None else None
+    for disk in want.disk_list if live is not None else ():
+        if disk.size is None or disk.path is None:
+            continue
+        targets = [t for file, t in disks_in(live or "") if same_path(file, disk.path)]
+        there = seen.images.get(disk.path) if targets else None
+        if there is None or (there.size or 0) >= disk.size:
+            continue
+        yield image.grow_live(there, disk.size, name, targets[0])
 
 
 STEPS = {"attach": AttachDevice, "detach": DetachDevice, "update": UpdateDevice}

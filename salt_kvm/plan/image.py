@@ -11,6 +11,7 @@ from salt_kvm.plan.steps import (
     CreateImage,
     Need,
     RemoveImage,
+    ResizeLive,
     SetOwnership,
     Step,
     change,
@@ -20,6 +21,7 @@ from salt_kvm.spec.image import Image
 from salt_kvm.spec.types import Mode, Size
 
 SECTOR = 512
+GROWS_LIVE = ("raw", "qcow2", "qed")
 
 
 def plan(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
@@ -47,6 +49,21 @@ def create(path: str, format: str, size: Size | None, where: str) -> CreateImage
     need = Need("directory", folder, "make it, or correct the path")
     changes = {"image": change(None, {"path": path, "format": format, "size": str(size)})}
     return CreateImage(path=path, format=format, size=size, changes=changes, needs=(need,))
+
+
+def grow_live(seen: FileSeen, size: Size, domain: str, target: str) -> ResizeLive:
+    """Return the step that grows the image of a running guest's disk, in whole sectors.
+
+    :raises UnmetError: where QEMU can't do that with a guest running
+    """
+    if seen.format not in GROWS_LIVE:
+        raise UnmetError(
+            f"{seen.path} can't grow while {domain} runs: it is a {seen.format} image; "
+            "shut the guest down first"
+        )
+    whole = Size(-(-size // SECTOR) * SECTOR)
+    changes = {f"image[{seen.path}]/size": change(str(Size(seen.size or 0)), str(whole))}
+    return ResizeLive(path=seen.path, domain=domain, target=target, size=whole, changes=changes)
 
 
 def _only_a_file(seen: FileSeen) -> None:

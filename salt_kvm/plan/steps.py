@@ -192,6 +192,17 @@ class CreateImage(FileStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizeLive(FileStep):
+    """Grow an image through the running guest that has it as the disk ``target``."""
+
+    domain: str
+    target: str
+    size: Size
+    did = "grew the image {path} of the running domain {domain} to {size}"
+    would = "grow the image {path} of the running domain {domain} to {size}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoveImage(FileStep):
     did = "removed the image {path}"
     would = "remove the image {path}"

@@ -197,6 +197,14 @@ def due(live: str, inactive: str) -> tuple[Difference, ...]:
     return merge(ET.fromstring(live), Intent(definition)).differences
 
 
+def disks_in(live: str) -> Iterator[tuple[str, str]]:
+    """Yield file and target of each disk of a running guest that it can write to."""
+    for disk in ET.fromstring(live).iterfind("devices/disk"):
+        file, target = disk.find("source[@file]"), disk.find("target[@dev]")
+        if file is not None and target is not None and disk.get("device", "disk") == "disk":
+            yield file.attrib["file"], target.attrib["dev"]
+
+
 def device_in(live: str, device: str) -> str | None:
     """Return the device of a running guest that another document of it describes."""
     wanted = ET.fromstring(device)

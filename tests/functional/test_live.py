@@ -63,6 +63,21 @@ def test_a_disk_comes_and_goes(converge, fields, running):
     assert virsh("domid", NAME) == running
 
 
+@pytest.mark.parametrize("format", ["raw", "qcow2"])
+def test_a_disk_grows(converge, fields, folder, request, format):
+    path = str(folder / "grows")
+    disk = {"path": path, "format": format, "size": "1MiB"}
+    fields["disks"].append(disk)
+    running = request.getfixturevalue("running")
+    target = virsh("domblklist", NAME).split(path)[0].split()[-1]
+    told = converge("kvm_domain.running", **{**fields, "disks": [{**disk, "size": "3MiB"}]})
+    assert told["changes"][f"image[{path}]/size"] == {"old": "1MiB", "new": "3MiB"}
+    assert f"Capacity:       {3 * 1024**2}" in virsh("domblkinfo", NAME, target)
+    # What is larger than declared is left alone.
+    assert converge("kvm_domain.running", **{**fields, "disks": [disk]})["changes"] == {}
+    assert virsh("domid", NAME) == running
+
+
 def test_a_card_comes_and_goes_with_one_mac(converge, fields, running, network):
     more = {**fields, "interfaces": [{"network": network}, {"network": network}]}
     before = documents()[1].find("devices/interface/mac").get("address")
