@@ -158,7 +158,7 @@ def present(
     :param list redirdevs: USB ports for a SPICE client's devices: mappings with ``type``, ``bus``,
         ``boot_order``
     :param list controllers: mappings with ``type``, ``index`` (0), ``model``, ``queues``,
-        ``iothread``, ``ports``; those that are not named are left alone
+        ``iothread``, ``ports``; those that devices sit on stay
     :param list memory_devices: memory modules: mappings with ``model`` (``dimm``), ``size``,
         ``node``, ``path``, ``access``, ``block``, ``requested``, ``label``, ``page_size``,
         ``nodemask``

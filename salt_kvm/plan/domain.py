@@ -61,6 +61,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     intent = xml.intent(name, want, seen.facts)
     merged = common.compose(there, intent, partial(xml.blank, name, want, seen.facts))
     xml.complete(merged.xml, merged.added)
+    _check(name, want, merged)
     live = _compare(seen, intent, merged) if want.state != "stopped" else None
     yield from _images(name, want, seen, merged)
     needs = (
@@ -82,6 +83,16 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
         yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
     if want.state == "stopped":
         yield from _shutdown(name, want, there)
+
+
+def _check(name: str, want: Domain, merged: Merged) -> None:
+    """Refuse what libvirt would drop without a word."""
+    pages = want.memory_backing and want.memory_backing.hugepages
+    named = isinstance(pages, list) and any(page.nodeset is not None for page in pages)
+    if named and merged.xml.find("cpu/numa/cell") is None:
+        where = f"kvm:domains:{name}:memory_backing:hugepages"
+        cure = "declare some as 'numa' of cpu, or take it out"
+        raise SpecError([f"{where}: 'nodeset' names NUMA cells, and the guest has none; {cure}"])
 
 
 def restart(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:

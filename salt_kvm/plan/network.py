@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from xml.etree import ElementTree as ET
 
+from salt_kvm.errors import SpecError
 from salt_kvm.plan import common
 from salt_kvm.plan.steps import RestartNetwork, Step, UpdateNetwork, change
 from salt_kvm.seen import Observed
 from salt_kvm.spec.network import Network
 from salt_kvm.xml import network as xml
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.merge import Difference
+from salt_kvm.xml.merge import Difference, Merged
 from salt_kvm.xml.network_live import Live, compare
 
 
@@ -25,6 +26,7 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
     intent = xml.intent(name, want)
     merged = common.compose(seen, intent, partial(xml.blank, name))
     xml.complete(merged.xml, intent)
+    _check(name, merged)
     yield from common.definition("network", name, seen, intent, merged)
     if want.state != "stopped":
         yield from _now(name, want, _compare(seen, intent))
@@ -33,6 +35,16 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
         yield from common.start("network", name, seen)
     if want.state == "stopped":
         yield from common.stop("network", name, seen)
+
+
+def _check(name: str, merged: Merged) -> None:
+    """Refuse what libvirt would drop without a word."""
+    for dhcp in merged.xml.iterfind("ip/dhcp"):
+        if {child.tag for child in dhcp} == {"bootp"}:
+            cure = "declare 'ranges' or 'hosts', or take it out"
+            raise SpecError(
+                [f"kvm:networks:{name}:dhcp: 'bootp' is for guests that get an address; {cure}"]
+            )
 
 
 def restart(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:

@@ -165,7 +165,7 @@ class Iommu(Spec, frozen=True, kw_only=True):
 
 
 class Controller(Spec, frozen=True, kw_only=True):
-    """A controller of disks or of USB devices; those that are not named are left alone."""
+    """A controller of disks, of USB devices or of channels."""
 
     type: Literal["scsi", "usb", "sata", "virtio-serial", "ide"]
     index: Natural = 0

@@ -96,7 +96,7 @@ class Domain(Spec, frozen=True, kw_only=True):
         paths = [disk.path for disk in self.disk_list if disk.path is not None]
         if len(paths) != len(set(paths)):
             raise ValueError("two disks name the same path")
-        if self.boot_orders() and self.boot is not None:
+        if self.boot_orders() and self.boot:
             raise ValueError("'boot' and a device's 'boot_order' exclude each other")
         _check_cells(self)
 

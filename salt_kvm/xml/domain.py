@@ -122,8 +122,15 @@ def intent(name: str, want: Domain, facts: Facts) -> Intent:
 
 
 def _explicit(want: Domain) -> Domain:
-    """A guest with a graphical console and no video card gets one of libvirt's choice."""
-    return msgspec.structs.replace(want, video=[NO_VIDEO]) if want.video == [] else want
+    """An empty list that libvirt fills, as what it makes of it or as what keeps it from that.
+
+    A guest with a graphical console gets a video card, and one that boots from nothing its disk.
+    """
+    if want.video == []:
+        want = msgspec.structs.replace(want, video=[NO_VIDEO])
+    if want.boot == [] and not want.boot_orders():
+        want = msgspec.structs.replace(want, boot=["hd"])
+    return want
 
 
 def _virt_type(want: Domain, facts: Facts) -> str | None:
@@ -208,6 +215,10 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
             device.attrib.update(port="-1", autoport="yes")
         if device.tag == "disk":
             _complete_disk(document, device, modern=modern)
+    for disk in document.iterfind("devices/disk"):
+        # It moved to another bus, where its old name means nothing.
+        if at("target", "dev")(disk) is None:
+            _complete_disk(document, disk, modern=modern)
     return document
 
 

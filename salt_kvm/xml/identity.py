@@ -1,8 +1,9 @@
 """Who is who: by what an element of a list is known again when the list was reordered.
 
 A row names the keys of a tag in the order in which they are tried. A key returns ``None`` where
-the element doesn't say; then the next key decides. A tag without a row is known by its place
-among its siblings of the same tag.
+the element doesn't say; then the next key decides. Of several that a key can't tell apart those of
+equal content belong together, then those of the same place. A tag without a row is known by its
+place among its siblings of the same tag: there the order means something, or nothing is known.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from salt_kvm.xml import controllers
 from salt_kvm.xml.intent import ABSENT
 
 Key = Callable[[ET.Element], Hashable]
+Fits = Callable[[ET.Element, ET.Element], bool]
 
 
 def at(path: str, attribute: str) -> Key:
@@ -80,6 +83,10 @@ def text_of(element: ET.Element) -> Hashable:
     return None if element.get("name") else (element.text or "").strip()
 
 
+def path_of(element: ET.Element) -> Hashable:
+    return element.findtext("path")
+
+
 def host_device(element: ET.Element) -> Hashable:
     """A device of the host: its address, or its vendor and product."""
     for path in ("source/address", "source/vendor"):
@@ -92,7 +99,7 @@ def host_device(element: ET.Element) -> Hashable:
 KEYS: dict[str, Sequence[Key]] = {
     "disk": (at("target", "dev"), source, host_device, any_drive),
     # A forward mode's interface is a device of the host, and has nothing but its name.
-    "interface": (at(".", "dev"), mac, source, host_device, any_of_its_kind),
+    "interface": (at(".", "dev"), mac, source, host_device, at(".", "type"), any_of_its_kind),
     "graphics": (any_of_its_kind,),
     "controller": (both(at(".", "type"), at(".", "index")), at(".", "type")),
     "channel": (at("target", "name"),),
@@ -126,6 +133,13 @@ KEYS: dict[str, Sequence[Key]] = {
     "forwarder": (together("domain", "addr"),),
     "route": (together("address", "prefix"),),
     "tag": (at(".", "id"),),
+    "serial": (at("target", "port"), any_of_its_kind),
+    "memory": (at(".", "model"), any_of_its_kind),
+    # A throttled device of the host, or the only one behind a TPM.
+    "device": (path_of, any_of_its_kind),
+    **dict.fromkeys(
+        ("rng", "video", "sound", "codec", "redirdev", "page", "hostname"), (any_of_its_kind,)
+    ),
 }
 
 
@@ -138,16 +152,27 @@ def _without(path: str, attribute: str, *values: str | None) -> Callable[[ET.Ele
     return lambda element: read(element) not in values
 
 
+def carries(element: ET.Element) -> bool:
+    """Tell whether other devices may sit on a device."""
+    return element.tag == "controller"
+
+
 @dataclass(frozen=True)
 class Listed:
-    """A list that a spec declares in full: its parent's path, its tag, and which elements of it."""
+    """A list that a spec declares in full: its parent's path, its tag, and which elements of it.
+
+    ``spare`` is also given the parent: some elements stay as long as others need them.
+    """
 
     parent: str
     tag: str
     only: Callable[[ET.Element], bool] | None = None
+    spare: Callable[[ET.Element, ET.Element], bool] | None = None
 
-    def owns(self, element: ET.Element) -> bool:
-        return element.tag == self.tag and (self.only is None or self.only(element))
+    def owns(self, element: ET.Element, parent: ET.Element) -> bool:
+        if element.tag != self.tag or (self.only is not None and not self.only(element)):
+            return False
+        return self.spare is None or self.spare(element, parent)
 
 
 WHOLE = (
@@ -179,6 +204,7 @@ LISTS: dict[str, Listed] = {
     "sysinfo/oemStrings": Listed("sysinfo/oemStrings", "entry"),
     "memoryBacking/hugepages": Listed("memoryBacking/hugepages", "page"),
     "devices/interface/vlan": Listed("devices/interface/vlan", "tag"),
+    "devices/controller": Listed("devices", "controller", spare=controllers.spare),
     "devices/disk": Listed("devices", "disk", _without(".", "device", "cdrom")),
     "devices/cdrom": Listed("devices", "disk"),
     "devices/input": Listed("devices", "input", _without(".", "bus", "ps2")),
@@ -203,28 +229,61 @@ LISTS: dict[str, Listed] = {
 }
 
 
+Pairs = list[tuple[ET.Element, ET.Element | None]]
+
+
 def pair(
-    wanted: Sequence[ET.Element], there: Sequence[ET.Element]
-) -> tuple[list[tuple[ET.Element, ET.Element | None]], list[ET.Element]]:
-    """Match the elements of one tag; return the pairs in wanted order, and who is left over."""
+    wanted: Sequence[ET.Element],
+    there: Sequence[ET.Element],
+    fits: Fits,
+    keys: Sequence[Key] | None = None,
+) -> tuple[Pairs, list[ET.Element]]:
+    """Match the elements of one tag; return the pairs in wanted order, and who is left over.
+
+    :param fits: tells whether an element that is there is as declared
+    :param keys: instead of those of the tag
+    """
     if not wanted:
         return [], list(there)
-    keys = KEYS.get(wanted[0].tag)
+    keys = KEYS.get(wanted[0].tag) if keys is None else keys
     if keys is None:
         places = [*there[: len(wanted)], *[None] * (len(wanted) - len(there))]
         return list(zip(wanted, places, strict=True)), list(there[len(wanted) :])
     free = list(there)
     found: dict[int, ET.Element] = {}
     for key in keys:
+        known = [(key(other), other) for other in free]
+        groups: dict[Hashable, list[int]] = {}
         for index, element in enumerate(wanted):
-            value = key(element)
-            if index in found or value is None:
-                continue
-            match = next((other for other in free if key(other) == value), None)
-            if match is not None:
+            value = None if index in found else key(element)
+            if value is not None:
+                groups.setdefault(value, []).append(index)
+        for value, group in groups.items():
+            alike = [other for theirs, other in known if theirs == value]
+            for index, match in _settled(group, wanted, alike, fits):
                 found[index] = match
                 free.remove(match)
     return [(element, found.get(index)) for index, element in enumerate(wanted)], free
+
+
+def _settled(
+    group: list[int], wanted: Sequence[ET.Element], alike: list[ET.Element], fits: Fits
+) -> list[tuple[int, ET.Element]]:
+    """Pair what a key can't tell apart: by content, the choosiest first, the rest by place."""
+    places = list(zip(group, alike, strict=False))
+    if len(group) == len(alike) and all(
+        len(group) == 1 or fits(wanted[index], other) for index, other in places
+    ):
+        return places
+    choices = {index: [other for other in alike if fits(wanted[index], other)] for index in group}
+    free, settled = list(alike), dict[int, ET.Element]()
+    for index in sorted(choices, key=lambda index: len(choices[index])):
+        match = next((other for other in choices[index] if other in free), None)
+        if match is not None:
+            settled[index] = match
+            free.remove(match)
+    rest = [index for index in group if index not in settled]
+    return [*settled.items(), *zip(rest, free, strict=False)]
 
 
 def label(element: ET.Element) -> str:
@@ -250,6 +309,7 @@ LABELS: Sequence[Key] = (
     both(at(".", "start"), at(".", "end")),
     at(".", "mac"),
     at(".", "ip"),
+    both(at(".", "type"), at(".", "index")),
     forwarded,
     both(at(".", "service"), at(".", "protocol")),
     both(at(".", "address"), at(".", "gateway")),

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 from salt_kvm.xml import adopt, identity
 from salt_kvm.xml.equality import canonical
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.merge import Difference, Merged, merge, summary
+from salt_kvm.xml.merge import Difference, Merged, fits, merge, summary
 
 DEVICE_FIELDS: Mapping[str, re.Pattern[str]] = {
     "cdrom": re.compile(r"source/@(file|startupPolicy)|@type"),
@@ -83,6 +83,9 @@ def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bo
 
 
 def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[DeviceChange]:
+    there = live.find("devices")
+    if there is None:
+        return
     owned = [
         identity.LISTS[name] for name in intent.lists if identity.LISTS[name].parent == "devices"
     ]
@@ -90,13 +93,11 @@ def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[D
     for want, became in persistent.devices:
         declared.setdefault(want.tag, []).append((want, became))
     for tag, known in declared.items():
-        pairs, left = identity.pair(
-            [became for _want, became in known], live.findall(f"devices/{tag}")
-        )
+        pairs, left = identity.pair([became for _want, became in known], there.findall(tag), fits)
         for (want, _), (became, match) in zip(known, pairs, strict=True):
             yield from _device(want, became, match)
         for extra in left:
-            if any(row.owns(extra) for row in owned):
+            if any(row.owns(extra, there) for row in owned):
                 yield _plug("detach", extra, (summary(extra), None))
 
 
@@ -213,7 +214,7 @@ def device_in(live: str, device: str) -> str | None:
     if key is not None and key(wanted) is not None:
         found = next((each for each in there if key(each) == key(wanted)), None)
     else:
-        found = identity.pair([wanted], there)[0][0][1]
+        found = identity.pair([wanted], there, fits)[0][0][1]
     return None if found is None else ET.tostring(found, encoding="unicode")
 
 

@@ -10,6 +10,8 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from salt_kvm.spec.types import Size
@@ -29,22 +31,42 @@ CONTAINERS = {
     "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks",
 }  # fmt: skip
 
-# Where this attribute changes, what else stands in the element belonged to its old value.
-VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "cpu": ("mode", ("model", "vendor", "feature", "maxphysaddr")),
-    "disk": ("type", ("source",)),
-    "interface": ("type", ("source", "virtualport")),
-    "serial": ("type", ("source", "protocol")),
-    "console": ("type", ("source", "protocol")),
-    "channel": ("type", ("source", "protocol")),
-    "backend": ("type", ("device", "encryption", "active_pcr_banks")),
-    "memballoon": ("model", ("stats", "driver")),
-    "model": ("type", ()),
-    "listen": ("type", ()),
-    "clock": ("offset", ()),
+Place = tuple[str, str]
+
+
+class Variant(NamedTuple):
+    """A value of an element, or of one inside it, and what goes with the old one.
+
+    ``drops`` are child elements, and attributes (``@*``: all) that are not declared.
+    """
+
+    where: Place
+    drops: tuple[Place, ...]
+
+
+def _variant(where: str, *drops: str) -> Variant:
+    places = [(tag.rstrip("/"), name) for tag, _, name in (p.partition("@") for p in drops)]
+    tag, _, attribute = where.partition("@")
+    return Variant((tag.rstrip("/"), attribute), tuple(places))
+
+
+SOURCE = _variant("@type", "source", "protocol")
+VARIANTS: Mapping[str, tuple[Variant, ...]] = {
+    "cpu": (_variant("@mode", "@*", "model", "vendor", "feature", "maxphysaddr"),),
+    "disk": (_variant("@type", "source"), _variant("target/@bus", "address", "target/@dev")),
+    "interface": (_variant("@type", "source", "virtualport"),),
+    "serial": (SOURCE, _variant("target/@type", "address", "target/model")),
+    "console": (SOURCE,),
+    "channel": (SOURCE,),
+    "input": (_variant("@bus", "address"),),
+    "sound": (_variant("@model", "address", "codec"),),
+    "memory": (_variant("@model", "address"),),
+    "backend": (_variant("@type", "@*", "device", "encryption", "active_pcr_banks"),),
+    "memballoon": (_variant("@model", "@*", "stats", "driver"),),
+    "model": (_variant("@type", "@*"),),
+    "listen": (_variant("@type", "@*"),),
+    "clock": (_variant("@offset", "@*"),),
 }
-# Of these the other attributes go as well.
-CLEARED = {"cpu", "memballoon", "model", "listen", "clock", "backend"}
 
 # Of two ways to say the same thing libvirt takes one: what is declared drives out the other.
 EXCLUDES: Mapping[str, tuple[str, str]] = {
@@ -95,6 +117,11 @@ def merge(document: ET.Element, intent: Intent) -> Merged:
     return Merged(document, differences, tuple(walk.added), tuple(walk.devices))
 
 
+def fits(want: ET.Element, seen: ET.Element) -> bool:
+    """Tell whether an element is as declared; both are in their canonical spelling."""
+    return _Walk(frozenset()).fits("", want, seen)
+
+
 class _Walk:
     """The state of one merge: which lists are owned, and which elements were new."""
 
@@ -107,8 +134,12 @@ class _Walk:
         self.devices: list[tuple[ET.Element, ET.Element]] = []
 
     def element(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
-        """Merge one element; ``path`` is that of its parent, below the document's root."""
-        self._drop_old_variant(seen, want)
+        """Merge one element; ``path`` is its own, below the document's root.
+
+        Each change is made after it was told, so that who stops at the first changes nothing.
+        """
+        rows = VARIANTS.get(seen.tag, ())
+        stale = [row for row in rows if _varies(seen, want, *row.where)]
         for name, value in want.attrib.items():
             yield from _attribute(seen, name, value, path)
         text = (want.text or "").strip()
@@ -117,7 +148,14 @@ class _Walk:
             shown = _shown(seen.tag, "", old) or None, _shown(seen.tag, "", text)
             yield Difference(path, *shown, raw=text)
             seen.text = want.text
+        # What stands below is compared with the new variant; what is beside it is not.
+        _drop(seen, want, [row for row in stale if not row.where[0]])
         yield from self._children(seen, want, path)
+        _drop(seen, want, [row for row in stale if row.where[0]], but=want)
+
+    def fits(self, path: str, want: ET.Element, seen: ET.Element) -> bool:
+        """Tell whether an element is as declared; ``path`` is that of its parent."""
+        return next(self.element(seen, want, f"{path}/{seen.tag}".lstrip("/")), None) is None
 
     def _children(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
         wanted: dict[str, list[ET.Element]] = {}
@@ -126,48 +164,74 @@ class _Walk:
         owned = self.lists.get(_unlabelled(path), [])
         for row in owned:
             wanted.setdefault(row.tag, [])
+        extras: list[ET.Element] = []
+        fits = partial(self.fits, path)
         for tag, children in wanted.items():
-            pairs, left = identity.pair(children, seen.findall(tag))
+            pairs, left = identity.pair(children, seen.findall(tag), fits)
+            extras += left
             names = _names(children)
             for (child, match), name in zip(pairs, names, strict=True):
                 yield from self._child(seen, child, match, f"{path}/{name}".lstrip("/"))
-            for extra in left:
-                if any(row.owns(extra) for row in owned):
-                    seen.remove(extra)
-                    yield Difference(
-                        f"{path}/{identity.label(extra)}".lstrip("/"), summary(extra), None
-                    )
+        # What others may sit on is looked at when they are gone.
+        extras = sorted(extras, key=identity.carries) if owned else []
+        for extra, name in zip(extras, _names(extras), strict=True):
+            if any(row.owns(extra, seen) for row in owned):
+                yield Difference(f"{path}/{name}".lstrip("/"), summary(extra), None)
+                seen.remove(extra)
 
     def _child(
         self, parent: ET.Element, want: ET.Element, match: ET.Element | None, path: str
     ) -> Iterator[Difference]:
         if ABSENT in want.attrib:
             if match is not None:
-                parent.remove(match)
                 yield Difference(path, summary(match), None)
+                parent.remove(match)
         elif match is not None:
             self._note(parent, want, match)
             yield from self.element(match, want, path)
         elif not _only_absent(want) and not _nothing(want):
             new = _without_markers(want)
+            leaf = not len(new) and not new.attrib
+            yield Difference(path, None, summary(new), raw=(new.text or "") if leaf else None)
             _insert(parent, new)
             self.added.append(new)
             self._note(parent, want, new)
-            leaf = not len(new) and not new.attrib
-            yield Difference(path, None, summary(new), raw=(new.text or "") if leaf else None)
 
     def _note(self, parent: ET.Element, want: ET.Element, became: ET.Element) -> None:
         if parent.tag == "devices":
             self.devices.append((want, became))
 
-    @staticmethod
-    def _drop_old_variant(seen: ET.Element, want: ET.Element) -> None:
-        attribute, children = VARIANTS.get(seen.tag, ("", ()))
-        if attribute in want.attrib and seen.get(attribute) != want.get(attribute):
-            for child in [child for child in seen if child.tag in children]:
-                seen.remove(child)
-            if seen.tag in CLEARED:
-                seen.attrib.clear()
+
+def _varies(seen: ET.Element, want: ET.Element, tag: str, attribute: str) -> bool:
+    """Tell whether an attribute has another value than the declared one."""
+    here, declared = _below(seen, tag), _below(want, tag)
+    value = None if declared is None else declared.get(attribute)
+    if here is None or value is None:
+        return False
+    return not same(here.tag, attribute, here.get(attribute), value)
+
+
+def _below(element: ET.Element, tag: str) -> ET.Element | None:
+    return element.find(tag) if tag else element
+
+
+def _drop(
+    seen: ET.Element, want: ET.Element, rows: Sequence[Variant], but: ET.Element | None = None
+) -> None:
+    """Take what belonged to old variants out of an element; elements that ``but`` has stay."""
+    for tag, attribute in [place for row in rows for place in row.drops]:
+        outer, _, last = tag.rpartition("/")
+        here = _below(seen, tag if attribute else outer)
+        if here is None:
+            continue
+        if attribute:
+            declared = _below(want, tag)
+            kept = {} if declared is None else declared.attrib
+            for name in [n for n in here.attrib if n not in kept and attribute in (n, "*")]:
+                del here.attrib[name]
+        elif but is None or but.find(tag) is None:
+            for child in here.findall(last):
+                here.remove(child)
 
 
 def _drive_out(document: ET.Element, want: ET.Element) -> Iterator[Difference]:
@@ -215,13 +279,13 @@ def _attribute(seen: ET.Element, name: str, value: str, path: str) -> Iterator[D
     old = seen.get(name)
     if value == ABSENT:
         if old is not None:
-            del seen.attrib[name]
             yield Difference(f"{path}/@{name}", _shown(seen.tag, name, old), None)
+            del seen.attrib[name]
     elif not same(seen.tag, name, old, value):
-        seen.set(name, value)
         shown = None if old is None else _shown(seen.tag, name, old)
         new = _shown(seen.tag, name, value)
         yield Difference(f"{path}/@{name}".lstrip("/"), shown, new, raw=value)
+        seen.set(name, value)
 
 
 def _shown(tag: str, name: str, value: str) -> str:

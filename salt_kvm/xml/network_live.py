@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from salt_kvm.xml import identity
 from salt_kvm.xml.equality import canonical
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.merge import Difference, merge, summary
+from salt_kvm.xml.merge import Difference, fits, merge, summary
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _with_places(live: ET.Element, intent: Intent) -> ET.Element:
     """Give a network that has no DNS or DHCP entry yet the empty element that one is added to."""
     if intent.xml.find("dns") is not None and live.find("dns") is None:
         live.append(ET.Element("dns"))
-    pairs, _left = identity.pair(intent.xml.findall("ip"), live.findall("ip"))
+    pairs, _left = identity.pair(intent.xml.findall("ip"), live.findall("ip"), fits)
     for want, ip in pairs:
         if ip is not None and want.find("dhcp") is not None and ip.find("dhcp") is None:
             ip.append(ET.Element("dhcp"))
@@ -136,7 +136,7 @@ def _updates(section: Section, place: _Place) -> Iterator[Update]:
     before, after = list(map(_value, old)), list(map(_value, new))
     gone = [e for e in old if _value(e) not in after]
     come = [e for e in new if _value(e) not in before]
-    pairs, left = identity.pair(come, gone)
+    pairs, left = identity.pair(come, gone, fits)
     made: list[Update] = [_update(section, place, "DELETE", extra, None) for extra in left]
     for want, match in pairs:
         if match is not None and not section.modify:

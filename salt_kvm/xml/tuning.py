@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from salt_kvm.spec import system, tuning
 from salt_kvm.spec.values import Word
 from salt_kvm.xml.intent import element
@@ -31,7 +33,10 @@ POLICIES = {True: "require", False: "disable"}
 def cpu(value: str | tuning.Cpu) -> tuning.Cpu:
     """A word is a mode or a model; a model alone is of mode ``custom``."""
     if isinstance(value, str):
-        return tuning.Cpu(mode=value) if value in CPU_MODES else tuning.Cpu(model=value)  # type: ignore[arg-type]
+        mode = value if value in CPU_MODES else None
+        value = tuning.Cpu(mode=mode) if mode else tuning.Cpu(model=value)  # type: ignore[arg-type]
+    if value.model is not None and value.mode is None:
+        return msgspec.structs.replace(value, mode="custom")
     return value
 
 

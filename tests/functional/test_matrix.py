@@ -6,8 +6,8 @@ those that come on top where the object runs. An edit has
 - ``name``, and ``running`` where the object is to run;
 - ``before``, the fields over the base; null: nothing is there;
 - ``edit``, the fields over those; a null takes a field out;
-- ``expects``: ``live`` (made at once, nothing waits), ``waits`` (for the next start) or ``nothing``
-  (no change at all); without it there is a change;
+- ``expects``: ``live`` (made at once, nothing waits), ``waits`` (for the next start), ``nothing``
+  (no change at all) or ``refused`` (both runs say why); without it there is a change;
 - ``bug``, why it fails as yet.
 
 ``$folder``, ``$net`` and the other names of :func:`_words` are filled in.
@@ -364,6 +364,10 @@ def test_an_edit_is_foretold_made_and_then_at_rest(edit, act, subject, words):
     assert _differing(was, now) == {}, "the dry run left traces"
     assert dry.calls == [], "the dry run changed something"
     real = act(edit.noun, name, after)
+    if edit.expects == "refused":
+        assert (dry.result, real.result, real.changes, real.calls) == (False, False, {}, [])
+        assert dry.comment == real.comment
+        return
     assert real.result is True, real.comment
     assert dry.changes == real.changes, "the dry run told something else"
     assert dry.result is (None if real.changes else True), dry.comment

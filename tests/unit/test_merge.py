@@ -14,7 +14,7 @@ from salt_kvm.spec.network import Network
 from salt_kvm.xml import domain, network
 from salt_kvm.xml.intent import Intent, parse_fragment
 from salt_kvm.xml.live import device_in
-from salt_kvm.xml.merge import HIDDEN, merge, without_secrets
+from salt_kvm.xml.merge import HIDDEN, fits, merge, without_secrets
 
 FACTS = Facts(arch="x86_64", kvm=False)
 # What libvirt 9.0 makes of a small guest, shortened to what the tests look at.
@@ -72,7 +72,8 @@ SEEN = """
 
 def merged(seen=SEEN, **fields):
     want = convert(Domain, fields, "kvm:domains:web1")
-    result = merge(ET.fromstring(seen), domain.intent("web1", want, FACTS))
+    seen = ET.fromstring(seen) if isinstance(seen, str) else seen
+    result = merge(seen, domain.intent("web1", want, FACTS))
     domain.complete(result.xml, result.added)
     return result
 
@@ -119,7 +120,7 @@ def test_what_is_there_is_no_difference(fields):
         ({"boot": ["hd"]}, {"os/boot": ({"@dev": "cdrom"}, None)}),
         ({"cdrom": ""}, {"devices/disk[cdrom]/source/@file": ("/srv/one.iso", None)}),
         ({"cdrom": "/x.iso"}, {"devices/disk[cdrom]/source/@file": ("/srv/one.iso", "/x.iso")}),
-        ({"cpu": "host-passthrough"}, {"cpu/@mode": (None, "host-passthrough")}),
+        ({"cpu": "host-passthrough"}, {"cpu/@mode": ("custom", "host-passthrough")}),
         ({"graphics": [{"password": "new"}]}, {"devices/graphics/@passwd": (HIDDEN, HIDDEN)}),
         ({"graphics": [{"port": 5901}]}, {
             "devices/graphics/@port": ("-1", "5901"),
@@ -264,3 +265,100 @@ def test_a_card_is_found_by_its_mac_among_its_twins():
     live = f"<domain><devices>{twins[0]}</devices></domain>"
     assert device_in(live, twins[0]) is not None
     assert device_in(live, twins[1]) is None
+
+
+def devices(inner):
+    return ET.fromstring(f"<domain><devices>{inner}</devices></domain>")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_what_no_key_tells_apart_is_paired_by_content_the_choosiest_first(order):
+    fast = "<rng model='virtio'><rate bytes='9'/></rng>"
+    slow = "<rng model='virtio'><rate bytes='1'/></rng>"
+    named = "<rng model='virtio'><rate bytes='1'/><alias name='ua-x'/></rng>"
+    wanted = [fast, slow, named]
+    intent = Intent(devices("".join(wanted[place] for place in order)), frozenset({"devices/rng"}))
+    assert merge(devices(named + fast + slow), intent).differences == ()
+
+
+def test_what_fits_nowhere_is_paired_by_place():
+    seen = devices("<rng><rate bytes='1'/></rng><rng><rate bytes='2'/></rng>")
+    want = devices("<rng><rate bytes='2'/></rng><rng><rate bytes='3'/></rng>")
+    assert paths(merge(seen, Intent(want))) == {"devices/rng[2]/rate/@bytes": ("1", "3")}
+
+
+def test_a_card_that_is_changed_is_one_of_its_type():
+    user = "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"
+    bridge = user.replace("user", "bridge").replace("01'/>", "02'/><source bridge='a'/>")
+    result = merged(devices(bridge + user), interfaces=[{"user": True}, {"bridge": "b"}])
+    assert paths(result)["devices/interface[b]/source/@bridge"] == ("a", "b")
+    types = [card.get("type") for card in result.xml.iterfind("devices/interface")]
+    assert types == ["bridge", "user"]
+
+
+def test_a_look_at_what_fits_changes_nothing():
+    seen, want = ET.fromstring(SEEN), ET.fromstring(SEEN)
+    for disk in want.iterfind("devices/disk"):
+        disk.find("target").set("bus", "scsi")
+        disk.set("type", "block")
+        ET.SubElement(disk, "serial").text = "x"
+    before = ET.tostring(seen)
+    assert not fits(want, seen)
+    assert fits(seen, seen)
+    assert ET.tostring(seen) == before
+
+
+def test_another_bus_takes_its_own_address_and_target():
+    disk = merged(disks=[{"path": "/srv/a.raw", "bus": "sata"}, {"path": "/srv/b.raw"}]).xml.find(
+        "devices/disk"
+    )
+    assert disk.find("address") is None
+    assert disk.find("target").attrib == {"bus": "sata", "dev": "sdb"}
+
+
+def test_another_bus_keeps_the_target_that_is_declared():
+    seen = SEEN.replace("dev='vda' bus='virtio'", "dev='sdk' bus='usb'")
+    disk = merged(seen, disks=[{"path": "/srv/a.raw", "bus": "scsi", "target": "sdk"}]).xml.find(
+        "devices/disk"
+    )
+    assert disk.find("address") is None
+    assert disk.find("target").attrib == {"bus": "scsi", "dev": "sdk"}
+
+
+CONTROLLERS = """
+<controller type='usb' index='0' model='qemu-xhci'/>
+<controller type='pci' index='1' model='pcie-root-port'/>
+<controller type='scsi' index='0' model='virtio-scsi'/>
+<controller type='scsi' index='1' model='virtio-scsi'/>
+<controller type='virtio-serial' index='0'/>
+"""
+
+
+@pytest.mark.parametrize(
+    ("others", "gone"),
+    [
+        ("", ["scsi0", "scsi1", "virtio-serial0"]),
+        (
+            "<disk><target dev='sda' bus='scsi'/><address type='drive' controller='1'/></disk>",
+            ["scsi0", "virtio-serial0"],
+        ),
+        (
+            "<disk><target dev='sda' bus='sata'/><address type='drive' controller='1'/></disk>",
+            ["scsi0", "scsi1", "virtio-serial0"],
+        ),
+        ("<disk><target dev='sda' bus='scsi'/></disk>", ["virtio-serial0"]),
+        (
+            "<channel type='unix'><target type='virtio' name='a'/>"
+            "<address type='virtio-serial' controller='0' port='1'/></channel>",
+            ["scsi0", "scsi1"],
+        ),
+        ("<console type='pty'><target type='virtio'/></console>", ["scsi0", "scsi1"]),
+        ("<hostdev type='scsi'/>", ["virtio-serial0"]),
+    ],
+)
+def test_no_controllers_are_those_that_something_needs(others, gone):
+    result = merged(devices(CONTROLLERS + others), controllers=[])
+    left = {c.get("type") + c.get("index") for c in result.xml.iterfind("devices/controller")}
+    assert left == {"usb0", "pci1", "scsi0", "scsi1", "virtio-serial0"} - set(gone)
+    told = {path.split("[")[1].rstrip("]") for path in paths(result) if "controller" in path}
+    assert told == {name[:-1] + "-" + name[-1] for name in gone}
