@@ -30,17 +30,13 @@ def info(path, connection=None):
     return _run("info", globals(), connection=connection, path=path)
 
 
-def create(path, format=None, size=None, owner=None, group=None, mode=None, connection=None):
+def create(path, connection=None, **fields):
     """
     Make an image; one that is there is never overwritten.
 
     :param str path: absolute path of the image file
-    :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``
-    :param str size: what the guest sees, with a unit (``10GiB``) or in bytes
-    :param str owner: user name or number
-    :param str group: group name or number
-    :param str mode: permissions in octal digits
     :param str connection: libvirt URI; default ``qemu:///system``
+    :param fields: the other arguments of the state ``kvm_image.present``
     :returns: false when it was there as described
     :raises CommandExecutionError: when it can't be made, or something else is there
 
@@ -50,17 +46,8 @@ def create(path, format=None, size=None, owner=None, group=None, mode=None, conn
 
         salt '*' kvm_image.create /opt/CentOS-7-x86_64.raw format=raw size=10GiB
     """
-    return _run(
-        "create",
-        globals(),
-        connection=connection,
-        path=path,
-        format=format,
-        size=size,
-        owner=owner,
-        group=group,
-        mode=mode,
-    )
+    wanted = {key: value for key, value in fields.items() if not key.startswith("__")}
+    return _run("create", globals(), connection=connection, path=path, fields=wanted)
 
 
 def plan(name, connection=None, state="present", **fields):

@@ -2,24 +2,49 @@
 Disk images
 ===========
 
-A disk image is a file that ``qemu-img`` makes. What it holds is data: a state never resizes,
-converts or overwrites an image that is there.
+A disk image is a file that ``qemu-img`` makes. What it holds is data: it grows in place, and
+nothing else is done to an image that is there unless ``shrink`` or ``replace`` says so.
 """
 
 from salt_kvm import face
 
 
 def present(
-    name, format=None, size=None, owner=None, group=None, mode=None, connection=None, **unknown
+    name,
+    size=None,
+    backing=None,
+    backing_format=None,
+    options=None,
+    format=None,
+    shrink=None,
+    replace=None,
+    owner=None,
+    group=None,
+    mode=None,
+    connection=None,
+    **unknown,
 ):
     """
     Make sure that an image is there, of this format and size.
 
-    An image that is there with another format or size is left alone and the state fails.
+    An image that is too small grows, also while a guest runs on it. One with another format,
+    backing file or layout is left alone and the state fails, unless ``replace`` is given.
 
     :param str name: absolute path of the image file; its directory must exist
-    :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``
-    :param str size: what the guest sees, with a unit (``10GiB``) or in bytes; needed to make it
+    :param str size: what the guest sees, with a unit (``10GiB``) or in bytes; needed to make it,
+        unless it stands on a backing file
+    :param str backing: absolute path of the image that this one stands on and only adds to;
+        ``''``: on none; undeclared is left alone
+    :param str backing_format: format of the backing file; default ``raw``, and needed where the
+        file begins like an image of another format
+    :param dict options: how it is laid out, by ``qemu-img``'s names: ``preallocation`` (``off``,
+        ``metadata``, ``falloc``, ``full``), ``cluster_size``, ``compat``, ``lazy_refcounts``,
+        ``extended_l2``, ``subformat``
+    :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``,
+        ``qed``
+    :param bool shrink: cut off the end of an image that is too large, with what it holds
+    :param bool replace: write an image of another format, backing file or layout again, with what
+        it holds; the old one stays until the new one is whole
     :param str owner: user name or number; undeclared is left alone
     :param str group: group name or number; undeclared is left alone
     :param str mode: permissions in octal digits (``'0640'``); undeclared is left alone
@@ -31,6 +56,13 @@ def present(
           kvm_image.present:
             - format: raw
             - size: 10GiB
+
+        /var/lib/libvirt/images/web1.qcow2:
+          kvm_image.present:
+            - format: qcow2
+            - backing: /var/lib/libvirt/images/base.qcow2
+            - backing_format: qcow2
+            - options: {cluster_size: 128KiB, extended_l2: true}
     """
     return face.state("image", "present", globals(), locals())
 
@@ -38,6 +70,8 @@ def present(
 def absent(name, connection=None, **unknown):
     """
     Make sure that an image file is not there. What it holds is lost.
+
+    Refused while a running guest uses it, or while another image stands on it.
 
     :param str name: absolute path of the image file
     :param str connection: libvirt URI; default ``qemu:///system``

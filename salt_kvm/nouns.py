@@ -36,7 +36,9 @@ class Noun:
 
 
 def _image(view: View, name: str, want: Image) -> Any:
-    return view.image(name)
+    # What is to be converted is asked for its size, whatever its format.
+    there = view.image(name, None if want.replace else want.format)
+    return image.ImageSeen(there, Images(view))
 
 
 def _network(view: View, name: str, want: Network) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,28 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What an image says of itself; ``None`` is what its format has not, or does not tell here.
+
+    ``backing`` is the path of the file that backs it, ``data_file`` what else holds its data (``?``
+    where only its format's own tools know), ``options`` those of qemu-img. A ``damaged`` one can't
+    be what it claims to be.
+    """
+
+    format: str
+    size: int | None = None
+    backing: str | None = None
+    backing_format: str | None = None
+    data_file: str | None = None
+    snapshots: int = 0
+    encrypted: bool = False
+    damaged: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FileSeen:
-    """A file of the host; ``format`` and ``size`` (bytes, as a guest sees it) are an image's."""
+    """A file of the host; an image has a ``format``, a ``size`` for its guest and a ``header``."""
 
     path: str
     kind: str
@@ -38,6 +59,7 @@ class FileSeen:
     size: int | None = None
     uid: int | None = None
     gid: int | None = None
+    header: Header | None = None
 
 
 @dataclass(frozen=True)

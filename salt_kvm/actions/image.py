@@ -9,7 +9,7 @@ from salt_kvm import converge
 from salt_kvm.actions import common
 from salt_kvm.backend import files, qemu_img
 from salt_kvm.backend.world import World
-from salt_kvm.errors import ApplyError, NotFoundError
+from salt_kvm.errors import ApplyError, NotFoundError, UnmetError
 
 plan = partial(common.plan, noun="image")
 
@@ -19,14 +19,15 @@ def info(world: World, path: str) -> dict[str, Any]:
     seen = files.look(path)
     if seen is None or seen.format is None:
         raise NotFoundError(f"there is no image {path}; correct the path")
+    if seen.header is not None and seen.header.data_file is not None:
+        raise UnmetError(f"{path} names another file, {seen.header.data_file}, and is not opened")
     owned = {"owner": seen.owner, "group": seen.group, "mode": f"{seen.mode:04o}"}
     return {**qemu_img.info(path, seen.format), **owned}
 
 
-def create(world: World, path: str, **fields: Any) -> bool:
+def create(world: World, path: str, fields: dict[str, Any]) -> bool:
     """Make an image; false when it is there as described."""
-    given = {key: value for key, value in fields.items() if value is not None}
-    outcome = converge.run(world, "image", path, given)
+    outcome = converge.run(world, "image", path, fields)
     if outcome.failure is not None:
         raise ApplyError(outcome.failure)
     return bool(outcome.changes)

@@ -13,21 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from salt_kvm.backend import qemu_img
+from salt_kvm.backend import header
 from salt_kvm.errors import ApplyError, ObserveError
 from salt_kvm.seen import FileSeen
 
-# What a file begins with, from the formats' specifications. qemu-img is not asked to guess: a
-# guest can write any header into a raw image, and qemu-img would follow the names in it.
-_MAGIC = (
-    (0, b"QFI\xfb", "qcow2"),
-    (0, b"QED\0", "qed"),
-    (0, b"KDMV", "vmdk"),
-    (0, b"# Disk DescriptorFile", "vmdk"),
-    (0, b"vhdxfile", "vhdx"),
-    (0, b"conectix", "vpc"),
-    (64, b"\x7f\x10\xda\xbe", "vdi"),
-)
 PREFIX = ".salt-kvm-"
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFBLK: "block device", stat.S_IFREG: "file"}
 
@@ -40,41 +29,19 @@ def look(path: str) -> FileSeen | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "special file")
+        told = header.read(path) if kind == "file" else None
         return FileSeen(
             path=path,
             kind=kind,
             owner=_name_of(found.st_uid, pwd.getpwuid),
             group=_name_of(found.st_gid, grp.getgrgid),
             mode=stat.S_IMODE(found.st_mode),
-            format=_format(path) if kind == "file" else None,
+            format=None if told is None else told.format,
             size=found.st_size,
             uid=found.st_uid,
             gid=found.st_gid,
+            header=told,
         )
-
-
-def look_at_image(path: str) -> FileSeen | None:
-    """Return what is at ``path``, with the size that a guest would see."""
-    seen = look(path)
-    if seen is None or seen.format in (None, "raw"):
-        return seen
-    with saying(ObserveError, path):
-        size = _qcow2_size(path) if seen.format == "qcow2" else None
-    if size is None:
-        size = qemu_img.info(path, str(seen.format))["virtual-size"]
-    return FileSeen(**{**vars(seen), "size": size})
-
-
-def _qcow2_size(path: str) -> int:
-    """Read here: a converged guest's disks are looked at on every run."""
-    with open(path, "rb") as file:
-        return int.from_bytes(file.read(32)[24:], "big")
-
-
-def _format(path: str) -> str:
-    with open(path, "rb") as file:
-        head = file.read(96)
-    return next((name for at, magic, name in _MAGIC if head[at:].startswith(magic)), "raw")
 
 
 def _name_of(number: int, database: Callable[[int], Any]) -> str:
@@ -84,18 +51,33 @@ def _name_of(number: int, database: Callable[[int], Any]) -> str:
         return str(number)
 
 
-def create_image(path: str, format: str, size: int) -> None:
-    """Make an image that is either whole at ``path`` or not there; never over an existing file."""
+@contextmanager
+def anew(path: str, *, over: bool = False) -> Iterator[str]:
+    """Yield a name beside ``path``; what is made there gets the name ``path`` when it is whole.
+
+    :param over: take the place of the file that is there, which is kept until then
+    """
     parent = os.path.dirname(path)
     with saying(ApplyError, path):
         _sweep(parent)
         folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
         try:
             made = os.path.join(folder, os.path.basename(path))
-            qemu_img.create(made, format, size)
-            os.link(made, path)
+            yield made
+            sync(made)
+            (os.replace if over else os.link)(made, path)
+            sync(parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def sync(path: str) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sweep(parent: str) -> None:

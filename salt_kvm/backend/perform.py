@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, history, live, network
+from salt_kvm.backend import files, history, images, live, network, qemu_img
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError, ObserveError
@@ -131,7 +131,7 @@ def _restart_network(step: steps.RestartNetwork, seen: Observed, world: World) -
 
 @perform.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Undo:
-    files.create_image(step.path, step.format, step.size)
+    images.create(step)
     return partial(files.remove, step.path)
 
 
@@ -139,6 +139,28 @@ def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Und
 def _resize_live(step: steps.ResizeLive, seen: FileSeen, world: World) -> None:
     """Not taken back: the guest may have written to the new end already."""
     live.resize(world.hypervisor, step.domain, step.target, step.size)
+
+
+@perform.register
+def _replace(step: steps.ReplaceImage, seen: FileSeen, world: World) -> None:
+    images.replaced(step, seen)
+
+
+@perform.register
+def _amend(step: steps.AmendImage, seen: FileSeen, world: World) -> Undo:
+    old = seen.header.options if seen.header is not None else {}
+    qemu_img.amend(step.path, step.format, step.options)
+    before = {name: old[name] for name in step.options if name in old}
+    return partial(qemu_img.amend, step.path, step.format, before)
+
+
+@perform.register
+def _resize(step: steps.ResizeImage, seen: FileSeen, world: World) -> Undo | None:
+    old = seen.header.size if seen.header is not None else None
+    qemu_img.resize(step.path, step.format, step.size, shrink=step.shrink)
+    if step.shrink or old is None:
+        return None
+    return partial(qemu_img.resize, step.path, step.format, old, shrink=True)
 
 
 @perform.register

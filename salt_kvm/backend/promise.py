@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
 from salt_kvm.plan import steps
-from salt_kvm.seen import FileSeen, Observed
+from salt_kvm.seen import FileSeen, Header, Observed
 
 GONE = None
 
@@ -76,13 +76,27 @@ def _live(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
 
 @promise.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, promises: Promises) -> None:
+    size = None if step.size is None else int(step.size)
+    header = Header(step.format, size, step.backing, step.backing_format, options=step.options)
     promises.files[step.path] = FileSeen(
-        step.path, "file", "root", "root", 0o644, step.format, int(step.size)
+        step.path, "file", "root", "root", 0o644, step.format, size, header=header
     )
 
 
 @promise.register
-def _resize_live(step: steps.ResizeLive, seen: FileSeen, promises: Promises) -> None:
+def _rewrite(step: steps.ReplaceImage, seen: FileSeen, promises: Promises) -> None:
+    header = Header(step.format, seen.size, step.backing, step.backing_format, options=step.options)
+    promises.files[step.path] = replace(seen, format=step.format, header=header)
+
+
+@promise.register
+def _amend(step: steps.AmendImage, seen: FileSeen, promises: Promises) -> None:
+    promises.files[step.path] = seen
+
+
+@promise.register(steps.ResizeImage)
+@promise.register(steps.ResizeLive)
+def _resize(step: steps.ResizeImage | steps.ResizeLive, seen: FileSeen, promises: Promises) -> None:
     promises.files[step.path] = replace(seen, size=int(step.size))
 
 

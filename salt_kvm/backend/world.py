@@ -9,7 +9,7 @@ from functools import cached_property
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import files, host, usage
+from salt_kvm.backend import files, host, images, usage
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.promise import Promises, promise
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
@@ -81,11 +81,14 @@ class View:
             if seen is not None:
                 yield seen
 
-    def image(self, path: str) -> FileSeen | None:
-        """Return an image file, with the size that a guest sees."""
-        return (
-            self.promises.files[path] if path in self.promises.files else files.look_at_image(path)
-        )
+    def image(self, path: str, format: str | None) -> FileSeen | None:
+        """Return an image file that is declared to be of a format, with the size a guest sees.
+
+        :param format: ``None``: of any
+        """
+        if path in self.promises.files:
+            return self.promises.files[path]
+        return images.see(path, format)
 
     def file(self, path: str) -> FileSeen | None:
         """Return a file or directory."""
@@ -113,11 +116,14 @@ class Images:
 
     view: View
 
-    def get(self, path: str, /) -> FileSeen | None:
-        return self.view.image(path) if self.view.world.local else None
+    def get(self, path: str, format: str, /) -> FileSeen | None:
+        return self.view.image(path, format) if self.view.world.local else None
 
     def users(self, path: str, /, *, but: str) -> list[str]:
         return usage.users(self.view.all("domain"), path, but=but)
+
+    def runners(self, path: str, /) -> list[tuple[str, str]]:
+        return usage.runners(self.view.all("domain"), path) if self.view.world.local else []
 
 
 def _file(view: View, need: Need) -> str | None:
@@ -127,13 +133,28 @@ def _file(view: View, need: Need) -> str | None:
     if seen is None:
         return f"the file {need.name} is not there"
     if need.format is not None and seen.format not in (None, need.format):
-        return f"{need.name} is a {seen.format} image, but its disk is declared as {need.format}"
+        return f"{need.name} is a {seen.format} image, but is declared as {need.format}"
     return None
 
 
 def _unused(view: View, need: Need) -> str | None:
     others = usage.users(view.all("domain"), need.name, but=need.user) if view.world.local else []
     return f"{need.name} is in use by {', '.join(others)}" if others else None
+
+
+def _idle(view: View, need: Need) -> str | None:
+    guests = usage.running(view.all("domain"), need.name) if view.world.local else []
+    return f"{need.name} is in use by the running {', '.join(guests)}" if guests else None
+
+
+def _unwritten(view: View, need: Need) -> str | None:
+    guests = usage.writers(view.all("domain"), need.name) if view.world.local else []
+    return f"{need.name} is written by {', '.join(guests)}" if guests else None
+
+
+def _bare(view: View, need: Need) -> str | None:
+    tops = usage.standing(view.all("domain"), need.name) if view.world.local else []
+    return f"{', '.join(tops)} stands on {need.name}" if tops else None
 
 
 def _directory(view: View, need: Need) -> str | None:
@@ -160,6 +181,9 @@ def _kvm(view: View, need: Need) -> str | None:
 _CHECKS = {
     "file": _file,
     "unused": _unused,
+    "idle": _idle,
+    "unwritten": _unwritten,
+    "bare": _bare,
     "directory": _directory,
     "network": _network,
     "active network": _active_network,

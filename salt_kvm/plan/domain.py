@@ -24,6 +24,7 @@ from salt_kvm.plan.steps import (
 from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.image import Content
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
 from salt_kvm.xml.equality import same_path
@@ -132,9 +133,11 @@ def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterat
         if disk.size is None or disk.path is None or disk.path not in new:
             continue
         where = f"kvm:domains:{name}:disks[{index}]"
-        there = seen.images.get(disk.path)
+        format = disk.format or "raw"
+        there = seen.images.get(disk.path, format)
         if there is None:
-            yield _named(image.create(disk.path, disk.format or "raw", disk.size, where), disk)
+            content = Content(size=disk.size)
+            yield _named(image.create(disk.path, format, content, seen.images, where), disk)
         elif not image.same_size(there, disk.size):
             size = Size(there.size or 0)
             raise SpecError([f"{where}:size: {disk.path} is there with {size}, not {disk.size}"])
@@ -151,16 +154,20 @@ def _named(step: Step, disk: Disk) -> Step:
 
 
 def _grow(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
-    """A running guest's disk grows to its declared size; a larger one is left alone."""
-    live = seen.domain.live if seen.domain is not None else None
-    for disk in want.disk_list if live is not None else ():
+    """A disk that the guest has grows to its declared size; a larger one is left alone."""
+    guest = seen.domain
+    for disk in want.disk_list if guest is not None else ():
         if disk.size is None or disk.path is None:
             continue
-        targets = [t for file, t in disks_in(live or "") if same_path(file, disk.path)]
-        there = seen.images.get(disk.path) if targets else None
+        document = (guest.live or guest.xml) if guest is not None else ""
+        targets = [t for file, t in disks_in(document) if same_path(file, disk.path)]
+        there = seen.images.get(disk.path, disk.format or "raw") if targets else None
         if there is None or (there.size or 0) >= disk.size:
             continue
-        yield image.grow_live(there, disk.size, name, targets[0])
+        if guest is not None and guest.live is not None:
+            yield image.grow_live(there, disk.size, name, targets[0])
+        else:
+            yield image.grow(there, disk.size)
 
 
 STEPS = {"attach": AttachDevice, "detach": DetachDevice, "update": UpdateDevice}

@@ -4,51 +4,123 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from salt_kvm.errors import SpecError, UnmetError
+from salt_kvm.plan.removal import Images
 from salt_kvm.plan.steps import (
+    AmendImage,
     Changes,
     CreateImage,
     Need,
     RemoveImage,
+    ReplaceImage,
+    ResizeImage,
     ResizeLive,
     SetOwnership,
     Step,
     change,
 )
-from salt_kvm.seen import FileSeen
-from salt_kvm.spec.image import Image
+from salt_kvm.seen import FileSeen, Header
+from salt_kvm.spec.image import Content, Format, Image
 from salt_kvm.spec.types import Mode, Size
 
 SECTOR = 512
-GROWS_LIVE = ("raw", "qcow2", "qed")
+# What qemu-img can do in place, by format.
+GROWS = ("raw", "qcow2", "qed")
+SHRINKS = ("raw", "qcow2")
+AMENDS = ("compat", "lazy_refcounts")
+RUNNING = "shut that guest down first"
+STANDING = "a change of it would be their loss"
 
 
-def plan(path: str, want: Image, seen: FileSeen | None) -> Iterator[Step]:
+@dataclass(frozen=True)
+class ImageSeen:
+    """A file, and the images of its host."""
+
+    file: FileSeen | None
+    images: Images
+
+
+def plan(path: str, want: Image, seen: ImageSeen) -> Iterator[Step]:
     """Yield what makes the image at ``path`` as declared."""
+    there = seen.file
     if want.state == "absent":
-        if seen is not None:
-            _only_a_file(seen)
-            yield RemoveImage(path=path, changes={"image": change("present", None)})
+        if there is not None:
+            _only_a_file(there)
+            needs = (Need("idle", path, RUNNING), Need("bare", path, STANDING))
+            changes = {"image": change("present", None)}
+            yield RemoveImage(path=path, changes=changes, needs=needs)
         return
-    if seen is None:
-        yield create(path, want.format, want.size, f"kvm:images:{path}")
+    if there is None:
+        yield create(path, want.format, want, seen.images, f"kvm:images:{path}")
     else:
-        _same_image(seen, want)
-    yield from _ownership(path, want, seen)
+        _only_a_file(there)
+        yield from _rewrite(path, want, there, seen.images)
+        yield from _amend(path, want, there)
+        yield from _resize(path, want, there, seen.images)
+    yield from _ownership(path, want, there)
 
 
-def create(path: str, format: str, size: Size | None, where: str) -> CreateImage:
+def create(path: str, format: Format, want: Content, images: Images, where: str) -> CreateImage:
     """Return the step that makes a new image.
 
-    :raises SpecError: without a size
+    :param where: what declares it, for messages: ``kvm:images:/srv/a.raw``
+    :raises SpecError: without what tells its size, or the format of its backing file
     """
-    if size is None:
+    if want.size is None and not want.backing:
         raise SpecError([f"{where}:size: needed to make the image, which is not there"])
-    folder = posixpath.dirname(path)
-    need = Need("directory", folder, "make it, or correct the path")
-    changes = {"image": change(None, {"path": path, "format": format, "size": str(size)})}
-    return CreateImage(path=path, format=format, size=size, changes=changes, needs=(need,))
+    needs = [Need("directory", posixpath.dirname(path), "make it, or correct the path")]
+    backing_format = _backing_format(want, images, where)
+    if want.backing:
+        needs += _backing_needs(want.backing, backing_format)
+    options = want.options.given() if want.options is not None else {}
+    new = {
+        "path": path,
+        "format": format,
+        "size": want.size and str(want.size),
+        "backing": want.backing or None,
+        "options": options or None,
+    }
+    told = {key: value for key, value in new.items() if value is not None}
+    return CreateImage(
+        path=path,
+        format=format,
+        size=want.size,
+        backing=want.backing or None,
+        backing_format=backing_format,
+        options=options,
+        changes={"image": change(None, told)},
+        needs=tuple(needs),
+    )
+
+
+def _backing_needs(backing: str, format: str | None) -> list[Need]:
+    return [
+        Need("file", backing, "make it, or correct the path or its format", format),
+        Need("unwritten", backing, "what stands on it would be lost; take a copy of it"),
+    ]
+
+
+def _backing_format(want: Content, images: Images, where: str) -> str | None:
+    """The format of the backing file, read from it only where that is sure to be harmless.
+
+    A guest can write the header of another format into a raw image, and QEMU would then follow the
+    names in it; as raw it is read as it stands, whatever it holds.
+    """
+    if not want.backing:
+        return None
+    if want.backing_format is not None:
+        return want.backing_format
+    there = images.get(want.backing, "raw")
+    if there is None or there.format in (None, "raw"):
+        return "raw"
+    raise SpecError(
+        [
+            f"{where}:backing_format: {want.backing} begins like a {there.format} image, which a "
+            f"guest could have written; declare backing_format: {there.format} if it is one"
+        ]
+    )
 
 
 def grow_live(seen: FileSeen, size: Size, domain: str, target: str) -> ResizeLive:
@@ -56,7 +128,7 @@ def grow_live(seen: FileSeen, size: Size, domain: str, target: str) -> ResizeLiv
 
     :raises UnmetError: where QEMU can't do that with a guest running
     """
-    if seen.format not in GROWS_LIVE:
+    if seen.format not in GROWS:
         raise UnmetError(
             f"{seen.path} can't grow while {domain} runs: it is a {seen.format} image; "
             "shut the guest down first"
@@ -66,24 +138,148 @@ def grow_live(seen: FileSeen, size: Size, domain: str, target: str) -> ResizeLiv
     return ResizeLive(path=seen.path, domain=domain, target=target, size=whole, changes=changes)
 
 
+def grow(seen: FileSeen, size: Size) -> ResizeImage:
+    """Return the step that grows an image that no running guest uses.
+
+    :raises UnmetError: where qemu-img can't do that
+    """
+    old, format = Size(seen.size or 0), str(seen.format)
+    if format not in GROWS:
+        raise UnmetError(f"{seen.path} has {old}; qemu-img can't grow a {format} image to {size}")
+    changes = {f"image[{seen.path}]/size": change(str(old), str(size))}
+    return replace(_resized(seen, format, size, shrink=False), changes=changes)
+
+
 def _only_a_file(seen: FileSeen) -> None:
     if seen.kind != "file":
         raise UnmetError(f"{seen.path} is a {seen.kind}, not an image file; correct the path")
 
 
-def _same_image(seen: FileSeen, want: Image) -> None:
-    """What an image holds is data: a format or size that differs is never mended by force."""
-    _only_a_file(seen)
-    if seen.format != want.format:
+def _rewrite(path: str, want: Image, there: FileSeen, images: Images) -> Iterator[Step]:
+    """What an image holds is data: it is written again only where the user said so."""
+    header = there.header or Header(str(there.format))
+    changes = dict(_rewritten(want, there, header))
+    if not changes:
+        return
+    if not want.replace:
+        raise UnmetError(_refusal(path, changes))
+    if header.damaged or header.data_file is not None or header.encrypted or header.snapshots:
+        raise UnmetError(f"{path} {_obstacle(header)}; convert it by hand")
+    if header.backing is not None and (want.backing is None or header.backing_format is None):
         raise UnmetError(
-            f"{seen.path} is a {seen.format} image and {want.format} is declared; "
-            "declare its format, or convert it by hand"
+            f"{path} stands on {header.backing}, and that is not declared; declare it as backing, "
+            "with its format, or backing: '' for an image without"
         )
-    if want.size is not None and not same_size(seen, want.size):
+    where = f"kvm:images:{path}"
+    format = _backing_format(want, images, where)
+    idle = Need("idle", path, RUNNING)
+    bare = Need("bare", path, STANDING)
+    yield ReplaceImage(
+        path=path,
+        format=want.format,
+        backing=want.backing or None,
+        backing_format=format,
+        options=_laid_out(want, there),
+        changes=changes,
+        needs=(idle, bare, *(_backing_needs(want.backing, format) if want.backing else ())),
+    )
+
+
+def _rewritten(
+    want: Image, there: FileSeen, header: Header
+) -> Iterator[tuple[str, dict[str, object]]]:
+    if there.format != want.format:
+        yield "format", change(there.format, want.format)
+    if want.backing is not None and not _same_path(want.backing, header.backing):
+        yield "backing", change(header.backing, want.backing or None)
+    elif (
+        want.backing
+        and header.backing_format
+        and want.backing_format not in (None, header.backing_format)
+    ):
+        yield "backing_format", change(header.backing_format, want.backing_format)
+    for name, new in _options(want).items():
+        old = header.options.get(name)
+        if name not in AMENDS and there.format == want.format and old not in (None, new):
+            yield f"options/{name}", change(old, new)
+
+
+def _same_path(one: str | None, other: str | None) -> bool:
+    return posixpath.normpath(one or "/") == posixpath.normpath(other or "/")
+
+
+def _laid_out(want: Image, there: FileSeen) -> dict[str, object]:
+    """The options of the new image: those that are declared, and of its format those it had."""
+    header = there.header
+    kept = header.options if header is not None and there.format == want.format else {}
+    return {**kept, **_options(want)}
+
+
+def _options(want: Image) -> dict[str, str | int | bool]:
+    return want.options.given() if want.options is not None else {}
+
+
+def _refusal(path: str, changes: Changes) -> str:
+    if "format" in changes:
+        old, new = changes["format"]["old"], changes["format"]["new"]
+        return (
+            f"{path} is a {old} image and {new} is declared; declare its format, or replace: true "
+            "to have it converted"
+        )
+    told = ", ".join(f"{key} {each['old']!r}, not {each['new']!r}" for key, each in changes.items())
+    return f"{path} has {told}; declare what it has, or replace: true to have it written again"
+
+
+def _obstacle(header: Header) -> str:
+    if header.damaged:
+        return f"is no whole {header.format} image"
+    if header.data_file is not None:
+        return f"keeps its data in another file, {header.data_file}"
+    return "is encrypted" if header.encrypted else f"holds {header.snapshots} internal snapshots"
+
+
+def _amend(path: str, want: Image, there: FileSeen) -> Iterator[Step]:
+    if there.format != want.format or there.header is None:
+        return
+    old = there.header.options
+    new = {k: v for k, v in _options(want).items() if k in AMENDS and old.get(k) != v}
+    if new:
+        changes = {f"options/{name}": change(old.get(name), value) for name, value in new.items()}
+        needs = (Need("idle", path, RUNNING),)
+        yield AmendImage(path=path, format=want.format, options=new, changes=changes, needs=needs)
+
+
+def _resize(path: str, want: Image, there: FileSeen, images: Images) -> Iterator[Step]:
+    if want.size is None or same_size(there, want.size):
+        return
+    old, new = Size(there.size or 0), want.size
+    if new < old:
+        _shrinkable(path, want, there)
+        step: Step = _resized(there, want.format, new, shrink=True)
+    else:
+        runners = images.runners(path)
+        now = replace(there, format=want.format)
+        step = grow_live(now, new, *runners[0]) if len(runners) == 1 else grow(now, new)
+    yield replace(step, changes={"size": change(str(old), str(new))})
+
+
+def _resized(there: FileSeen, format: str, size: Size, *, shrink: bool) -> ResizeImage:
+    path = there.path
+    idle = Need("idle", path, RUNNING)
+    bare = (Need("bare", path, STANDING),) if shrink else ()
+    return ResizeImage(path=path, format=format, size=size, shrink=shrink, needs=(idle, *bare))
+
+
+def _shrinkable(path: str, want: Image, there: FileSeen) -> None:
+    told = f"{path} has {Size(there.size or 0)} and {want.size} is declared"
+    if not want.shrink:
         raise UnmetError(
-            f"{seen.path} has {Size(seen.size or 0)} and {want.size} is declared; an image is not "
-            "resized yet: declare its size, or resize it by hand"
+            f"{told}; declare its size, or shrink: true, which cuts off its end with what it holds"
         )
+    if want.format not in SHRINKS:
+        raise UnmetError(f"{told}; qemu-img can't shrink a {want.format} image")
+    if there.header is not None and there.header.snapshots:
+        raise UnmetError(f"{told}; it can't be shrunk while it {_obstacle(there.header)}")
 
 
 def same_size(seen: FileSeen, want: Size) -> bool:

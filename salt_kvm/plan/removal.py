@@ -13,11 +13,14 @@ from salt_kvm.seen import FileSeen, Observed
 class Images(Protocol):
     """The image files of the host by path; only those that a plan asks for are looked at."""
 
-    def get(self, path: str, /) -> FileSeen | None:
-        """Return an image; ``None`` where there is none."""
+    def get(self, path: str, format: str, /) -> FileSeen | None:
+        """Return an image that is declared to be of a format; ``None`` where there is none."""
 
     def users(self, path: str, /, *, but: str) -> list[str]:
         """Return the other domains that use an image, as a disk or as what backs one."""
+
+    def runners(self, path: str, /) -> list[tuple[str, str]]:
+        """Return the running domains that have an image itself as a disk, with its target."""
 
 
 def own_images(seen: Observed | None, images: Images) -> Iterator[Step]:
@@ -27,7 +30,7 @@ def own_images(seen: Observed | None, images: Images) -> Iterator[Step]:
     """
     disks = ET.fromstring(seen.xml).iterfind("devices/disk") if seen is not None else ()
     for path in dict.fromkeys(path for disk in disks if (path := _written(disk)) is not None):
-        there = images.get(path)
+        there = images.get(path, "raw")
         if seen is not None and there is not None and there.kind == "file":
             if images.users(path, but=seen.name):
                 continue

@@ -21,9 +21,10 @@ Changes = Mapping[str, Mapping[str, object]]
 class Need:
     """Something that must be there before a step can succeed.
 
-    ``what`` is one of ``file``, ``unused`` (by a domain other than ``user``), ``directory``,
-    ``network``, ``active network``, ``kvm``; ``cure`` is the end of the sentence that a user reads
-    when it is not so.
+    ``what`` is one of ``file``, ``unused`` (by a domain other than ``user``), ``idle`` (no running
+    guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
+    ``directory``, ``network``, ``active network``, ``kvm``; ``cure`` is the end of the sentence
+    that a user reads when it is not so.
     """
 
     what: str
@@ -185,10 +186,53 @@ class FileStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class CreateImage(FileStep):
+    """Make an image; without a size it takes that of its backing file."""
+
+    format: str
+    size: Size | None
+    backing: str | None = None
+    backing_format: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    did = "created the {format} image {path}"
+    would = "create the {format} image {path}"
+
+    def sentence(self, *, done: bool) -> str:
+        size = f" of {self.size}" if self.size is not None else ""
+        backing = f" on {self.backing}" if self.backing is not None else ""
+        return f"{super().sentence(done=done)}{size}{backing}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaceImage(FileStep):
+    """Write an image again with other properties; what a guest sees of it stays the same."""
+
+    format: str
+    backing: str | None
+    backing_format: str | None
+    options: Mapping[str, object]
+    did = "rewrote {path} as a {format} image"
+    would = "rewrite {path} as a {format} image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmendImage(FileStep):
+    """Change options of an image in place."""
+
+    format: str
+    options: Mapping[str, object]
+    did = "changed the options of {path}"
+    would = "change the options of {path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeImage(FileStep):
+    """Change the size of an image that no running guest uses; ``shrink`` cuts off its end."""
+
     format: str
     size: Size
-    did = "created the {format} image {path} of {size}"
-    would = "create the {format} image {path} of {size}"
+    shrink: bool
+    did = "resized {path} to {size}"
+    would = "resize {path} to {size}"
 
 
 @dataclass(frozen=True, kw_only=True)

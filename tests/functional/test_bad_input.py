@@ -43,7 +43,7 @@ TABLE = [
     (
         "kvm_domain.running",
         {"disks": [{"path": "{folder}/b.qcow2"}]},
-        "is a qcow2 image, but its disk is declared as raw",
+        "is a qcow2 image, but is declared as raw",
     ),
     (
         "kvm_domain.running",

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -79,5 +80,6 @@ def test_what_a_killed_run_had_begun_is_swept(folder):
     child.join()
     (folder / f"{files.PREFIX}{child.pid}-abc").mkdir()
     (folder / f"{files.PREFIX}{os.getpid()}-abc").mkdir()
-    files.create_image(f"{folder}/a.raw", "raw", 1024**2)
+    with files.anew(f"{folder}/a.raw") as made:
+        Path(made).touch()
     assert sorted(os.listdir(folder)) == [f"{files.PREFIX}{os.getpid()}-abc", "a.raw"]

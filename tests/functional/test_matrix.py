@@ -207,8 +207,10 @@ class _folder(tempfile.TemporaryDirectory):
         folder.chmod(0o755)
         for name in ("a.raw", "b.raw", "c.raw", "one.iso", "two.iso"):
             (folder / name).write_bytes(b"\0" * 64 * 1024)
-        command = ["qemu-img", "create", "-q", "-f", "qcow2", str(folder / "d.qcow2"), "1M"]
-        subprocess.run(command, check=True)
+        for name in ("d.qcow2", "e.vmdk"):
+            format = name.partition(".")[2]
+            command = ["qemu-img", "create", "-q", "-f", format, str(folder / name), "1M"]
+            subprocess.run(command, check=True)
         return folder
 
 
