@@ -142,6 +142,42 @@ def revert_definition(name, version, connection=None):
     return _run("revert_definition", globals(), connection=connection, name=name, version=version)
 
 
+def refresh(name, connection=None):
+    """
+    Have libvirt look anew at what an active pool holds.
+
+    :param str name: name of the pool
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true
+    :raises CommandExecutionError: when there is no such pool, it is off, or libvirt can't be
+        reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_pool.refresh default
+    """
+    return _run("refresh", globals(), connection=connection, name=name)
+
+
+def types(connection=None):
+    """
+    Return the types of pool that libvirt on this host has drivers for.
+
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: a sorted list; empty where an old libvirt does not tell
+    :raises CommandExecutionError: when libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_pool.types
+    """
+    return _run("types", globals(), connection=connection)
+
+
 def plan(name, connection=None, state="running", **fields):
     """
     Return what a state with these fields would do; nothing is changed.

@@ -2,35 +2,83 @@
 Storage pools
 =============
 
-A pool is a directory whose files libvirt knows as volumes. Its data is never removed.
+A pool is a directory, a file system, a disk, a volume group or a server's storage whose parts
+libvirt knows as volumes. What it holds is never removed or overwritten unless that is declared.
 """
 
 from salt_kvm import face
 
 
-def present(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
+def present(
+    name,
+    type=None,
+    path=None,
+    source=None,
+    permissions=None,
+    features=None,
+    mount_options=None,
+    rbd_options=None,
+    volume_allocation=None,
+    autostart=None,
+    overwrite=None,
+    restart=None,
+    data=None,
+    xml=None,
+    connection=None,
+    **unknown,
+):
     """
     Make sure that a pool is defined as declared; whether it is active is left alone.
 
     :param str name: name of the pool
-    :param str type: ``dir``, the default of a new pool
-    :param str path: absolute path of its directory, which is made; needed to make the pool
+    :param str type: ``dir`` (the default of a new pool), ``fs``, ``netfs``, ``logical``, ``disk``,
+        ``iscsi``, ``iscsi-direct``, ``scsi``, ``mpath``, ``gluster``, ``rbd``, ``zfs``,
+        ``vstorage``
+    :param str path: absolute path of its directory, which is made, or where its devices appear
+    :param dict source: where the data is: ``device``, ``devices``, ``hosts``, ``dir``, ``name``,
+        ``format``, ``adapter``, ``initiator``, ``auth``, ...
+    :param dict permissions: ``owner``, ``group``, ``mode``, ``label`` of its directory
+    :param dict features: ``cow: false`` switches copy-on-write off for new volumes on Btrfs
+    :param list mount_options: options of ``mount`` for ``fs`` and ``netfs``
+    :param dict rbd_options: options of Ceph's client
+    :param str volume_allocation: for ``rbd``; ``capacity`` spares a slow look at each volume
     :param bool autostart: start it with the host; undeclared is left alone
+    :param bool overwrite: build the pool also where its device holds something else, which is lost
+    :param bool restart: restart an active pool that no running guest uses, where a change waits
+    :param str data: for :func:`absent` only
     :param str xml: libvirt XML (what stands inside ``<pool>``) to merge in:
         https://libvirt.org/formatstorage.html
     :param str connection: libvirt URI; default ``qemu:///system``
 
     .. code-block:: yaml
 
-        default:
+        guests:
           kvm_pool.present:
-            - type: dir
-            - path: /var/lib/libvirt/images
+            - type: fs
+            - path: /srv/guests
+            - source: {device: /dev/sdb1, format: xfs}
     """
     return face.state("pool", "present", globals(), locals())
 
 
-def running(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
+def running(
+    name,
+    type=None,
+    path=None,
+    source=None,
+    permissions=None,
+    features=None,
+    mount_options=None,
+    rbd_options=None,
+    volume_allocation=None,
+    autostart=None,
+    overwrite=None,
+    restart=None,
+    data=None,
+    xml=None,
+    connection=None,
+    **unknown,
+):
     """
     Make sure that a pool is defined as declared and active; arguments as in :func:`present`.
 
@@ -45,9 +93,28 @@ def running(name, type=None, path=None, autostart=None, xml=None, connection=Non
     return face.state("pool", "running", globals(), locals())
 
 
-def stopped(name, type=None, path=None, autostart=None, xml=None, connection=None, **unknown):
+def stopped(
+    name,
+    type=None,
+    path=None,
+    source=None,
+    permissions=None,
+    features=None,
+    mount_options=None,
+    rbd_options=None,
+    volume_allocation=None,
+    autostart=None,
+    overwrite=None,
+    restart=None,
+    data=None,
+    xml=None,
+    connection=None,
+    **unknown,
+):
     """
     Make sure that a pool is defined as declared and not active; arguments as in :func:`present`.
+
+    It fails while a running guest uses the pool.
 
     .. code-block:: yaml
 
@@ -58,11 +125,15 @@ def stopped(name, type=None, path=None, autostart=None, xml=None, connection=Non
     return face.state("pool", "stopped", globals(), locals())
 
 
-def absent(name, connection=None, **unknown):
+def absent(name, data=None, connection=None, **unknown):
     """
-    Make sure that a pool is neither active nor defined; its directory and files stay.
+    Make sure that a pool is neither active nor defined; what it holds stays.
+
+    It fails while a running guest uses the pool.
 
     :param str name: name of the pool
+    :param str data: ``keep`` (the default); ``delete_empty``: its directory or volume group goes
+        too, if it holds no volume; ``delete``: with all volumes, if no guest uses one
     :param str connection: libvirt URI; default ``qemu:///system``
 
     .. code-block:: yaml

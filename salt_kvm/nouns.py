@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from salt_kvm.backend import files
 from salt_kvm.backend.live import balloon
 from salt_kvm.backend.world import Images, View
 from salt_kvm.plan import domain, image, network, pool
@@ -14,8 +15,9 @@ from salt_kvm.seen import Observed
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
-from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.pool import Permissions, Pool
 from salt_kvm.spec.types import Spec, parse_name, parse_path
+from salt_kvm.xml import pool as pool_xml
 from salt_kvm.xml.graphics import listening
 from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
@@ -46,9 +48,34 @@ def _network(view: View, name: str, want: Network) -> Any:
 
 
 def _pool(view: View, name: str, want: Pool) -> Any:
-    directory = view.file(want.path) if want.path is not None and view.world.local else None
     there = view.read("pool", name, autostart=want.autostart is not None)
-    return pool.PoolSeen(there, directory)
+    path = want.path or (None if there is None else pool_xml.path(there.xml))
+    return pool.PoolSeen(
+        there,
+        view.file(path) if path and view.world.local else None,
+        view,
+        _numbers(view, want.permissions),
+        _volumes(view, want, there),
+    )
+
+
+def _numbers(view: View, want: Permissions | None) -> dict[str, int]:
+    """Owner and group as numbers; a name of another host's user can't be looked up."""
+    if want is None:
+        return {}
+    local = view.world.local
+    numbers = {
+        "owner": files.user_number(want.owner, local=local),
+        "group": files.group_number(want.group, local=local),
+    }
+    return {key: number for key, number in numbers.items() if number is not None}
+
+
+def _volumes(view: View, want: Pool, there: Observed | None) -> list[str] | None:
+    """Only where they are to go: a pool may hold thousands."""
+    if want.data in (None, "keep") or there is None or not there.active:
+        return None
+    return list(view.world.hypervisor.volumes(there.name))
 
 
 def _domain(view: View, name: str, want: Domain) -> Any:

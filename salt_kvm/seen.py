@@ -63,6 +63,19 @@ class FileSeen:
 
 
 @dataclass(frozen=True)
+class DeviceSeen:
+    """What stands where a pool's device is to be: the signatures that it carries.
+
+    ``blank`` is a block device that holds nothing at all.
+    """
+
+    path: str
+    kind: str
+    signatures: tuple[str, ...] = ()
+    blank: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the hypervisor is: its architecture, and whether it can virtualise in hardware."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
+from salt_kvm.backend import pool as backend
 from salt_kvm.backend.world import World
 
 KIND = "pool"
@@ -17,6 +18,17 @@ start = partial(common.start, kind=KIND)
 destroy = partial(common.destroy, kind=KIND)
 history = partial(common.history, kind=KIND)
 revert_definition = partial(common.revert_definition, kind=KIND)
+
+
+def refresh(world: World, name: str) -> bool:
+    """Have libvirt look anew at what an active pool holds."""
+    backend.refresh(world.hypervisor, name)
+    return True
+
+
+def types(world: World) -> list[str]:
+    """Return the types of pool that libvirt has drivers for; none where it can't say."""
+    return sorted(world.pool_types or ())
 
 
 def info(world: World, name: str) -> dict[str, Any]:

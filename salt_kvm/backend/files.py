@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from salt_kvm.backend import header
-from salt_kvm.errors import ApplyError, ObserveError
+from salt_kvm.errors import ApplyError, ObserveError, UnmetError
 from salt_kvm.seen import FileSeen
 
 PREFIX = ".salt-kvm-"
@@ -114,6 +114,31 @@ def set_ownership(path: str, owner: str | None, group: str | None, mode: int | N
             os.chown(path, uid, gid)
         if mode is not None:
             os.chmod(path, mode)
+
+
+def user_number(user: int | str | None, *, local: bool = True) -> int | None:
+    """Return the number of a user, as the host counts; ``None`` where none is declared."""
+    return _declared(user, pwd.getpwnam, "user", local=local)
+
+
+def group_number(group: int | str | None, *, local: bool = True) -> int | None:
+    """Return the number of a group, as the host counts; ``None`` where none is declared."""
+    return _declared(group, grp.getgrnam, "group", local=local)
+
+
+def _declared(
+    name: int | str | None, database: Callable[[str], Any], what: str, *, local: bool
+) -> int | None:
+    if name is None or str(name).isdigit():
+        return None if name is None else int(name)
+    if not local:
+        raise UnmetError(f"the {what} {name!r} is another host's; declare its number")
+    try:
+        return int(database(str(name))[2])
+    except KeyError as error:
+        raise UnmetError(
+            f"there is no {what} {name!r} on this host; make it, or correct it"
+        ) from error
 
 
 def _number(name: str | None, database: Callable[[str], Any], what: str) -> int:

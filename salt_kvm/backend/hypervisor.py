@@ -241,6 +241,52 @@ class Hypervisor:
         with self._saying(ObserveError, "the host's capabilities"):
             return str(self._connection.getCapabilities())
 
+    def pool_capabilities(self) -> str | None:
+        """Return libvirt's document of the pool types that it knows; an old one has none."""
+        with self._saying(ObserveError, "the types of storage pools"):
+            try:
+                return str(self._connection.getStoragePoolCapabilities())
+            except self.libvirt.libvirtError as error:
+                if self._code(error) in ("VIR_ERR_NO_SUPPORT", "VIR_ERR_OPERATION_UNSUPPORTED"):
+                    return None
+                raise
+
+    def volumes(self, pool: str) -> dict[str, str]:
+        """Return the path of each volume of an active pool, by the volume's name."""
+        with self._saying(ObserveError, f"the volumes of pool {pool}"):
+            return {each.name(): each.path() for each in self._get("pool", pool).listAllVolumes(0)}
+
+    def read_volume(self, pool: str, name: str) -> tuple[bool, str | None]:
+        """Return whether libvirt knows a volume of a pool that is on, and the volume's document.
+
+        There is none of a volume whose file went without libvirt.
+        """
+        with self._saying(ObserveError, f"volume {pool}/{name}"):
+            found = self._volume(pool, name)
+            try:
+                return found is not None, None if found is None else str(found.XMLDesc(0))
+            except self.libvirt.libvirtError as error:
+                if self._code(error) == "VIR_ERR_NO_STORAGE_VOL":
+                    return True, None
+                raise
+
+    def call_volume(self, pool: str, name: str, doing: str, method: str, *arguments: object) -> Any:
+        """Call a method of a volume; ``doing`` is what to say it was when it fails."""
+        with self._saying(ApplyError, f"{doing} volume {pool}/{name}"):
+            found = self._volume(pool, name)
+            if found is None:
+                raise NotFoundError(f"there is no volume {name!r} in pool {pool!r}; declare it")
+            return getattr(found, method)(*arguments)
+
+    def _volume(self, pool: str, name: str) -> Any:
+        try:
+            found = self._find("pool", pool)
+            return None if found is None else found.storageVolLookupByName(name)
+        except self.libvirt.libvirtError as error:
+            if self._code(error) in ("VIR_ERR_NO_STORAGE_VOL", "VIR_ERR_OPERATION_INVALID"):
+                return None
+            raise
+
     def versions(self) -> dict[str, str]:
         """Return the versions of libvirt's daemon, of its client library and of the hypervisor."""
         with self._saying(ObserveError, "the versions"):
@@ -299,7 +345,8 @@ def _code_names(libvirt: Any) -> dict[int, str]:
 
 
 def _text(error: Any) -> str:
-    return str(error.get_error_message() or error).rstrip(".")
+    """The first line; of a program that failed libvirt tells all that it said."""
+    return str(error.get_error_message() or error).strip().splitlines()[0].rstrip(".")
 
 
 def _version(number: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, history, images, live, network, qemu_img
+from salt_kvm.backend import files, history, images, live, network, pool, qemu_img, volume
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError, ObserveError
@@ -127,6 +127,28 @@ def _update_network(step: steps.UpdateNetwork, seen: Observed, world: World) -> 
 @perform.register
 def _restart_network(step: steps.RestartNetwork, seen: Observed, world: World) -> Undo:
     return network.restart(world.hypervisor, step.name, seen.xml, seen.live or seen.xml)
+
+
+@perform.register
+def _build_pool(step: steps.BuildPool, seen: Observed, world: World) -> None:
+    pool.build(world.hypervisor, step.name, overwrite=step.overwrite)
+
+
+@perform.register
+def _refresh_pool(step: steps.RefreshPool, seen: Observed, world: World) -> Undo:
+    refresh = partial(pool.refresh, world.hypervisor, step.name)
+    refresh()
+    return refresh
+
+
+@perform.register
+def _delete_pool(step: steps.DeletePool, seen: Observed, world: World) -> None:
+    pool.delete(world.hypervisor, step.name)
+
+
+@perform.register
+def _delete_volume(step: steps.DeleteVolume, seen: Observed, world: World) -> None:
+    volume.delete(world.hypervisor, step.name)
 
 
 @perform.register

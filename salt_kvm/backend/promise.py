@@ -39,8 +39,9 @@ def _define(step: steps.Define, seen: Observed | None, promises: Promises) -> No
     promises.objects[step.kind, step.name] = replace(there, xml=step.xml, persistent=True)
 
 
-@promise.register
-def _undefine(step: steps.Undefine, seen: Observed | None, promises: Promises) -> None:
+@promise.register(steps.Undefine)
+@promise.register(steps.DeleteVolume)
+def _gone(step: steps.ObjectStep, seen: Observed | None, promises: Promises) -> None:
     promises.objects[step.kind, step.name] = GONE
 
 
@@ -66,6 +67,9 @@ def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
     promises.objects[step.kind, step.name] = off
 
 
+@promise.register(steps.BuildPool)
+@promise.register(steps.RefreshPool)
+@promise.register(steps.DeletePool)
 @promise.register(steps.DeviceStep)
 @promise.register(steps.SetProperty)
 @promise.register(steps.UpdateNetwork)

@@ -9,11 +9,11 @@ from functools import cached_property
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import files, host, images, usage
+from salt_kvm.backend import device, files, host, images, pool, storage_needs, usage, volume
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.promise import Promises, promise
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
-from salt_kvm.seen import Facts, FileSeen, Observed
+from salt_kvm.seen import DeviceSeen, Facts, FileSeen, Observed
 
 
 class World:
@@ -59,6 +59,11 @@ class World:
         types = {domain.get("type") for domain in document.iterfind("guest/arch/domain")}
         return Facts(self.hypervisor.arch(), "kvm" in types)
 
+    @cached_property
+    def pool_types(self) -> frozenset[str] | None:
+        """The types of storage pools that libvirt has drivers for; ``None`` is unknown."""
+        return pool.types(self.hypervisor)
+
 
 @dataclass(frozen=True)
 class View:
@@ -71,6 +76,8 @@ class View:
         """Return a domain, network or pool; its autostart only where that is asked for."""
         if (kind, name) in self.promises.objects:
             return self.promises.objects[kind, name]
+        if kind == "volume":
+            return volume.read(self.world.hypervisor, name)
         return self.world.hypervisor.read(kind, name, autostart=autostart)
 
     def all(self, kind: str) -> Iterator[Observed]:
@@ -93,6 +100,10 @@ class View:
     def file(self, path: str) -> FileSeen | None:
         """Return a file or directory."""
         return self.promises.files[path] if path in self.promises.files else files.look(path)
+
+    def device(self, path: str, /) -> DeviceSeen | None:
+        """Return what a block device of the host holds."""
+        return device.look(path) if self.world.local else None
 
     def before(self, step: Step) -> Observed | FileSeen | None:
         """Return what ``step`` is about to change."""
@@ -188,4 +199,5 @@ _CHECKS = {
     "network": _network,
     "active network": _active_network,
     "kvm": _kvm,
+    **storage_needs.CHECKS,
 }

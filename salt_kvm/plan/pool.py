@@ -3,45 +3,112 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from xml.etree import ElementTree as ET
 
-from salt_kvm.errors import SpecError
+from salt_kvm.errors import SpecError, UnmetError
 from salt_kvm.plan import common
-from salt_kvm.plan.steps import MakeDirectory, Need, Step, change
+from salt_kvm.plan.contents import Devices, build
+from salt_kvm.plan.steps import (
+    DeletePool,
+    DeleteVolume,
+    MakeDirectory,
+    Need,
+    RefreshPool,
+    SetOwnership,
+    Start,
+    Step,
+    Stop,
+    change,
+)
 from salt_kvm.seen import FileSeen, Observed
-from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.pool import DIRECTORIES, MOUNTED, Permissions, Pool
+from salt_kvm.spec.types import Mode
 from salt_kvm.xml import pool as xml
+from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference
 
 
 @dataclass(frozen=True)
 class PoolSeen:
-    """A pool and the directory it is to be over."""
+    """A pool, the directory and the devices it is to be over, and what it holds.
+
+    ``numbers`` are the declared owner and group as the host counts them; ``volumes`` are looked at
+    only where the data is to go, and are ``None`` where they can't be seen.
+    """
 
     pool: Observed | None
     directory: FileSeen | None
+    devices: Devices
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    volumes: Sequence[str] | None = None
 
 
 def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
-    """Yield what makes the pool as declared; its directory and data are never removed."""
+    """Yield what makes the pool as declared; its data stays unless that is declared otherwise."""
+    there = seen.pool
     if want.state == "absent":
-        yield from common.stop("pool", name, seen.pool)
-        yield from common.undefine("pool", name, seen.pool)
+        yield from _removal(name, want, seen)
         return
-    if seen.pool is None and want.path is None:
-        raise SpecError([f"kvm:pools:{name}:path: needed to make the pool, which is not there"])
-    if want.path is not None and seen.directory is None:
-        yield _make_directory(want.path)
+    kind = _kind(name, want, there)
+    want = xml.numbered(want, seen.numbers)
     intent = xml.intent(name, want)
-    merged = common.compose(seen.pool, intent, partial(xml.blank, name))
-    yield from common.definition("pool", name, seen.pool, intent, merged)
-    yield from common.autostart("pool", name, seen.pool, want.autostart)
+    merged = common.compose(there, intent, partial(xml.blank, name, want))
+    if kind in DIRECTORIES and want.path is not None and seen.directory is None:
+        yield _make_directory(want.path)
+    yield from common.definition("pool", name, there, intent, merged, (_driver(kind),))
+    if there is None or not there.active:
+        yield from build(name, kind, merged.xml, seen.devices, overwrite=bool(want.overwrite))
+    yield from common.autostart("pool", name, there, want.autostart)
+    starts = want.state == "running" and (there is None or not there.active)
+    if not (starts and kind in MOUNTED):
+        yield from _permissions(name, want, seen, kind)
     if want.state == "running":
-        yield from common.start("pool", name, seen.pool)
+        yield from _restart(name, want, there, intent)
+        yield from common.start("pool", name, there, tuple(_sources(kind, merged.xml)))
+    if starts and kind in MOUNTED:
+        yield from _permissions(name, want, seen, kind)
     if want.state == "stopped":
-        yield from common.stop("pool", name, seen.pool)
+        yield from _stop(name, there)
+
+
+def _kind(name: str, want: Pool, there: Observed | None) -> str:
+    """Return the pool's type; a new one must be declared, one that is there has no other.
+
+    :raises SpecError: where the type is another, or a new pool lacks what it needs
+    """
+    kind = want.type or ("dir" if there is None else xml.kind(there.xml))
+    where = f"kvm:pools:{name}"
+    if there is None and want.type is None and want.source is not None:
+        raise SpecError([f"{where}:type: needed to make a pool that has a source"])
+    if there is None:
+        lacking = want.lacking(kind)
+        if lacking:
+            raise SpecError(
+                [f"{where}:{each}: needed to make the pool, which is not there" for each in lacking]
+            )
+    elif xml.kind(there.xml) != kind:
+        raise SpecError(
+            [
+                f"{where}:type: {name} is a pool of type {xml.kind(there.xml)}, not {kind}; remove "
+                "it first with state: absent, which keeps its data"
+            ]
+        )
+    return kind
+
+
+def _driver(kind: str) -> Need:
+    cure = f"install libvirt's driver for it (libvirt-daemon-driver-storage-{kind}) and restart it"
+    return Need("pool type", kind, cure)
+
+
+def _sources(kind: str, document: ET.Element) -> Iterator[Need]:
+    """A start that fails for a missing device says so before anything is done."""
+    if kind in ("fs", "disk", "logical", "zfs"):
+        for path in xml.devices(document):
+            yield Need("block device", path, "connect it, or correct the pool's source")
 
 
 def _make_directory(path: str) -> Step:
@@ -51,6 +118,89 @@ def _make_directory(path: str) -> Step:
     return MakeDirectory(path=path, changes=changes, needs=(need,))
 
 
+def _permissions(name: str, want: Pool, seen: PoolSeen, kind: str) -> Iterator[Step]:
+    """Owner and mode are the directory's; that of a file system is seen while it is mounted."""
+    path = want.path or (None if seen.pool is None else xml.path(seen.pool.xml))
+    active = seen.pool is not None and seen.pool.active
+    hidden = kind in MOUNTED and not active
+    if want.permissions is None or path is None or (hidden and want.state != "running"):
+        return
+    changes = _differing(want.permissions, seen.directory)
+    if changes or hidden:
+        yield SetOwnership(
+            path=path,
+            owner=_text(want.permissions.owner),
+            group=_text(want.permissions.group),
+            mode=want.permissions.mode,
+            changes={} if hidden else changes,
+        )
+        if active or hidden:
+            yield RefreshPool(kind="pool", name=name)
+
+
+def _differing(want: Permissions, seen: FileSeen | None) -> dict[str, dict[str, object]]:
+    """A directory that is not there yet is made as :class:`MakeDirectory` says."""
+    old = seen or FileSeen("", "directory", "root", "root", 0o711, uid=0, gid=0)
+    pairs = {
+        "owner": (old.uid, want.owner),
+        "group": (old.gid, want.group),
+        "mode": (Mode(old.mode), want.mode),
+    }
+    return {
+        f"directory/{key}": change(_text(there), _text(wanted))
+        for key, (there, wanted) in pairs.items()
+        if wanted is not None and there != wanted
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _restart(name: str, want: Pool, there: Observed | None, intent: Intent) -> Iterator[Step]:
+    """Only where the user said so, and no running guest uses it: what waits comes with a start."""
+    due = common.waiting(there, intent)
+    if want.restart and due:
+        yield Stop(kind="pool", name=name, needs=(_idle(name),))
+        changes = {f"live/{path}": entry for path, entry in common.told(due).items()}
+        yield Start(kind="pool", name=name, changes=changes)
+
+
+def _idle(name: str) -> Need:
+    return Need("idle pool", name, "shut them down first")
+
+
+def _stop(name: str, there: Observed | None) -> Iterator[Step]:
+    for step in common.stop("pool", name, there):
+        yield replace(step, needs=(_idle(name),))
+
+
+def _removal(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
+    there = seen.pool
+    delete = there is not None and want.data in ("delete_empty", "delete")
+    if delete:
+        yield from _volumes(name, want, seen)
+    yield from _stop(name, there)
+    if delete:
+        yield DeletePool(kind="pool", name=name, changes={"data": change("present", None)})
+    yield from common.undefine("pool", name, there)
+
+
+def _volumes(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
+    if seen.volumes is None:
+        raise UnmetError(f"what pool {name} holds can't be seen while it is off; start it first")
+    if seen.volumes and want.data == "delete_empty":
+        raise UnmetError(
+            f"pool {name} holds {', '.join(sorted(seen.volumes)[:5])}; remove its volumes first, "
+            "or declare data: delete, which deletes them"
+        )
+    for volume in seen.volumes:
+        full = f"{name}/{volume}"
+        need = Need("unused volume", full, "take it from them first")
+        changes = {f"volume[{volume}]": change("present", None)}
+        yield DeleteVolume(kind="volume", name=full, changes=changes, needs=(need,))
+
+
 def waiting(name: str, want: Pool, seen: PoolSeen) -> tuple[Difference, ...]:
     """Return what waits for the pool's next start."""
-    return common.waiting(seen.pool, xml.intent(name, want))
+    return common.waiting(seen.pool, xml.intent(name, xml.numbered(want, seen.numbers)))

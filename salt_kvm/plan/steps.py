@@ -23,7 +23,8 @@ class Need:
 
     ``what`` is one of ``file``, ``unused`` (by a domain other than ``user``), ``idle`` (no running
     guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
-    ``directory``, ``network``, ``active network``, ``kvm``; ``cure`` is the end of the sentence
+    ``directory``, ``network``, ``active network``, ``kvm``, ``block device``, ``pool type``,
+    ``idle pool`` (no running guest uses it), ``unused volume``; ``cure`` is the end of the sentence
     that a user reads when it is not so.
     """
 
@@ -175,6 +176,43 @@ class RestartNetwork(ObjectStep):
 
     did = "restarted {kind} {name}"
     would = "restart {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPool(ObjectStep):
+    """Make the file system, partition table or volume group that a pool is to be over.
+
+    ``overwrite`` gives what is there up; else libvirt too refuses a device that holds something.
+    """
+
+    devices: str
+    overwrite: bool
+    did = "built {kind} {name} on {devices}"
+    would = "build {kind} {name} on {devices}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshPool(ObjectStep):
+    """Have libvirt look anew at what a pool holds."""
+
+    did = "refreshed {kind} {name}"
+    would = "refresh {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletePool(ObjectStep):
+    """Remove a pool's empty directory, volume group, ...; a partition table and a disk stay."""
+
+    did = "deleted the storage of {kind} {name}"
+    would = "delete the storage of {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteVolume(ObjectStep):
+    """Delete a volume, whose name is ``pool/volume``; what it holds is lost."""
+
+    did = "deleted {kind} {name}"
+    would = "delete {kind} {name}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,11 @@ Word = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_.:+/-]{1,255}$")]
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+# A user or group of the host, by name or by number.
+Account = (
+    Annotated[int, Meta(ge=0, le=2**32 - 2)]
+    | Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\$?$")]
+)
 # Processors or NUMA nodes: a number, or ``0-3,^2``.
 Set = (
     Annotated[int, Meta(ge=0, le=65535)]

@@ -56,6 +56,11 @@ def same_number(seen: str, want: str) -> bool:
         return seen == want
 
 
+def same_mode(seen: str, want: str) -> bool:
+    """``750`` is ``0750``."""
+    return seen.lstrip("0") == want.lstrip("0")
+
+
 def same_set(seen: str, want: str) -> bool:
     """``0,1,2`` is ``0-2``."""
     return _members(seen) == _members(want)
@@ -79,6 +84,9 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("source", "file"): same_path,
     ("log", "file"): same_path,
     ("path", ""): same_path,
+    ("device", "path"): same_path,
+    ("dir", "path"): same_path,
+    ("mode", ""): same_mode,
     ("graphics", "port"): same_port,
     ("graphics", "websocket"): same_port,
     ("graphics", "listen"): same_address,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from salt_kvm.xml import controllers
-from salt_kvm.xml.intent import ABSENT
+from salt_kvm.xml.intent import ABSENT, FS, RBD
 
 Key = Callable[[ET.Element], Hashable]
 Fits = Callable[[ET.Element, ET.Element], bool]
@@ -135,11 +135,13 @@ KEYS: dict[str, Sequence[Key]] = {
     "tag": (at(".", "id"),),
     "serial": (at("target", "port"), any_of_its_kind),
     "memory": (at(".", "model"), any_of_its_kind),
-    # A throttled device of the host, or the only one behind a TPM.
-    "device": (path_of, any_of_its_kind),
+    # A throttled device of the host, or the only one behind a TPM; a pool's.
+    "device": (path_of, at(".", "path"), any_of_its_kind),
     **dict.fromkeys(
         ("rng", "video", "sound", "codec", "redirdev", "page", "hostname"), (any_of_its_kind,)
     ),
+    f"{FS}option": (at(".", "name"),),
+    f"{RBD}option": (at(".", "name"),),
 }
 
 
@@ -196,6 +198,8 @@ WHOLE = (
     "devices/redirdev",
     "devices/memory",
     "devices/disk/source/host",
+    "source/host",
+    "source/device",
 )
 LISTS: dict[str, Listed] = {
     **{path: Listed(path.rpartition("/")[0], path.rpartition("/")[2]) for path in WHOLE},
@@ -226,6 +230,8 @@ LISTS: dict[str, Listed] = {
     "portgroup.vlan": Listed("portgroup/vlan", "tag"),
     "forward.devices": Listed("forward", "interface"),
     "forward.addresses": Listed("forward", "address"),
+    "mount_opts": Listed("mount_opts", f"{FS}option"),
+    "config_opts": Listed("config_opts", f"{RBD}option"),
 }
 
 
@@ -291,8 +297,13 @@ def label(element: ET.Element) -> str:
     for key in LABELS:
         value = key(element)
         if value is not None:
-            return f"{element.tag}[{_text(value)}]"
-    return element.tag
+            return f"{local(element.tag)}[{_text(value)}]"
+    return local(element.tag)
+
+
+def local(tag: str) -> str:
+    """Return a tag without its namespace."""
+    return tag.rpartition("}")[2]
 
 
 def forwarded(element: ET.Element) -> Hashable:

@@ -19,6 +19,10 @@ ABSENT = "{urn:salt-kvm:intent}absent"
 # libvirt's driver namespaces, so that a fragment's own prefix survives being written back.
 for _prefix in ("qemu", "xen", "lxc"):
     ET.register_namespace(_prefix, f"http://libvirt.org/schemas/domain/{_prefix}/1.0")
+FS = "{http://libvirt.org/schemas/storagepool/fs/1.0}"
+RBD = "{http://libvirt.org/schemas/storagepool/rbd/1.0}"
+for _prefix, _space in {"fs": FS, "rbd": RBD}.items():
+    ET.register_namespace(_prefix, _space.strip("{}"))
 
 Attributes = Mapping[str, object]
 

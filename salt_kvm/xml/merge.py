@@ -28,7 +28,8 @@ KIB = {("memory", ""), ("currentMemory", "")}
 CONTAINERS = {
     "dns", "dhcp", "nat", "bandwidth", "cputune", "numatune", "memtune", "blkiotune", "iotune",
     "memoryBacking", "features", "hyperv", "kvm", "numa", "firmware", "devices", "pm", "distances",
-    "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks",
+    "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks", "mount_opts",
+    "config_opts",
 }  # fmt: skip
 
 Place = tuple[str, str]
@@ -248,7 +249,7 @@ def _drive_out(document: ET.Element, want: ET.Element) -> Iterator[Difference]:
 def _names(children: Sequence[ET.Element]) -> list[str]:
     """Return a name for each of several elements of one tag; no two are the same."""
     if len(children) == 1 and children[0].tag not in identity.KEYS:
-        return [children[0].tag]
+        return [identity.local(children[0].tag)]
     labels = [identity.label(child) for child in children]
     return [
         label if labels.count(label) == 1 else f"{label}[{labels[: index + 1].count(label)}]"
@@ -313,7 +314,7 @@ def _only_absent(want: ET.Element) -> bool:
 
 def _nothing(want: ET.Element) -> bool:
     """Tell whether an element is empty, and one that libvirt leaves out when it is."""
-    return want.tag in CONTAINERS and not want.attrib and not len(want)
+    return identity.local(want.tag) in CONTAINERS and not want.attrib and not len(want)
 
 
 def _without_markers(want: ET.Element) -> ET.Element:

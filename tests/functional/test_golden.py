@@ -39,6 +39,21 @@ def test_schema_takes_it(noun, path, fields):
     assert done.returncode == 0, done.stderr
 
 
+class NoDevices:
+    """Not one of a golden document's devices is there."""
+
+    def device(self, path):
+        return None
+
+
+def directory(fields):
+    """The directory of a pool, as it is declared."""
+    declared = fields.get("permissions") or {}
+    mode = int(str(declared.get("mode", "755")), 8)
+    ids = {"uid": declared.get("owner", 0), "gid": declared.get("group", 0)}
+    return FileSeen("/", "directory", "root", "root", mode, **ids)
+
+
 def seen_as(noun, observed, fields):
     """Return what the noun's planner wants to see, with all files there."""
     if noun == "domain":
@@ -51,7 +66,7 @@ def seen_as(noun, observed, fields):
         }
         return DomainSeen(observed, images, FACTS)
     if noun == "pool":
-        return PoolSeen(observed, FileSeen("/", "directory", "root", "root", 0o755))
+        return PoolSeen(observed, directory(fields), NoDevices())
     return observed
 
 

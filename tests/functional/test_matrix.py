@@ -82,7 +82,10 @@ NOT_HERE = {
         "memtune.min_guarantee": "QEMU does not have it",
     },
     "network": {"addresses": "libvirt wants SR-IOV functions that are there"},
-    "pool": {},
+    "pool": {
+        "rbd_options": "Debian's libvirt has its rbd driver in another package",
+        "volume_allocation": "Debian's libvirt has its rbd driver in another package",
+    },
     "image": {},
 }
 
@@ -143,7 +146,7 @@ def act(opts, modules, calls):
         states.pack["__running__"] = {}
         arguments = {k: v for k, v in fields.items() if k != "state" and v is not None}
         if fields["state"] == "absent":
-            arguments = {k: v for k, v in arguments.items() if k in ("timeout", "force")}
+            arguments = {k: v for k, v in arguments.items() if k in ("timeout", "force", "data")}
         calls.made.clear()
         told = states[f"kvm_{noun}.{fields['state']}"](name=name, **arguments)
         return SimpleNamespace(**told, calls=list(calls.made))

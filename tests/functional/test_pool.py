@@ -1,5 +1,9 @@
 """Pools on a real libvirtd."""
 
+import subprocess
+
+import pytest
+
 from .conftest import PREFIX, virsh
 
 NAME = f"{PREFIX}pool"
@@ -38,3 +42,105 @@ def test_a_failure_takes_back_what_the_run_made(run, folder):
     assert "Nothing was left changed" in failed["comment"]
     assert not (folder / "images").exists()
     assert f"{PREFIX}twin" not in virsh("pool-list", "--all", "--name").split()
+
+
+def test_a_type_that_libvirt_lacks_names_the_package(run, modules):
+    """Of these types Debian's libvirt has none, or has it in a package of its own."""
+    source = {"hosts": [{"name": "g1.example"}], "name": "volume1"}
+    assert "gluster" not in modules["kvm_pool.types"]()
+    for test in (True, False):
+        told = run(test=test)("kvm_pool.present", name=NAME, type="gluster", source=source)
+        assert told["result"] is False
+        assert "libvirt on this host has no pools of type gluster" in told["comment"]
+        assert "libvirt-daemon-driver-storage-gluster" in told["comment"]
+
+
+def test_a_pool_keeps_its_type(run, folder):
+    assert run()("kvm_pool.present", name=NAME, path=str(folder))["result"] is True
+    source = {"hosts": [{"name": "nfs1.example"}], "dir": "/export"}
+    told = run()("kvm_pool.present", name=NAME, type="netfs", path=str(folder), source=source)
+    assert f"kvm:pools:{NAME}:type: {NAME} is a pool of type dir, not netfs" in told["comment"]
+
+
+def test_what_a_new_pool_needs_is_told(run, folder):
+    told = run()("kvm_pool.present", name=NAME, type="netfs", path=str(folder))
+    for field in ("hosts", "dir"):
+        assert f"kvm:pools:{NAME}:source:{field}: needed to make the pool" in told["comment"]
+    told = run()("kvm_pool.present", name=NAME, path=str(folder), source={"device": "/dev/sdz"})
+    assert "type: needed to make a pool that has a source" in told["comment"]
+
+
+def test_permissions_of_a_directory_are_set_and_kept(converge, folder):
+    path = folder / "images"
+    fields = {"path": str(path), "permissions": {"owner": "nobody", "mode": "0701"}}
+    converge("kvm_pool.present", name=NAME, **fields)
+    assert (path.stat().st_uid, oct(path.stat().st_mode)[-4:]) == (65534, "0701")
+    converge("kvm_pool.running", name=NAME, **fields)
+    path.chmod(0o755)
+    virsh("pool-refresh", NAME)
+    changed = converge("kvm_pool.running", name=NAME, **fields)
+    assert changed["changes"]["directory/mode"] == {"old": "0755", "new": "0701"}
+    assert "Waits" not in changed["comment"]
+    told = run_unknown_user(converge)
+    assert "there is no user 'nosuchuser' on this host" in told
+
+
+def run_unknown_user(converge):
+    permissions = {"owner": "nosuchuser"}
+    with pytest.raises(AssertionError) as told:
+        converge("kvm_pool.present", name=NAME, permissions=permissions)
+    return str(told.value)
+
+
+def test_a_pool_that_a_running_guest_uses_is_not_stopped(run, converge, folder, guest):
+    """By path, by volume, and where only the backing file is the pool's."""
+    pool = folder / "pool"
+    fields = {"name": NAME, "path": str(pool)}
+    assert run()("kvm_pool.running", **fields)["result"] is True
+    virsh("vol-create-as", NAME, "base.raw", "1M")
+    top = folder / "top.qcow2"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", f"{pool}/base.raw", "-F", "raw"]
+    subprocess.run([*command, str(top)], check=True)
+    for disk in (
+        {"path": f"{pool}/base.raw"},
+        {"volume": {"pool": NAME, "volume": "base.raw"}},
+        {"path": str(top), "format": "qcow2"},
+    ):
+        made = run()("kvm_domain.running", **{**guest, "disks": [disk]})
+        assert made["result"] is True, made["comment"]
+        for state in ("stopped", "absent"):
+            for test in (True, False):
+                told = run(test=test)(f"kvm_pool.{state}", name=NAME)
+                assert told["result"] is False
+                assert told["changes"] == {}
+                assert f"pool {NAME} is in use by {guest['name']}" in told["comment"]
+        moved = {**fields, "path": str(folder / "moved"), "restart": True}
+        told = run()("kvm_pool.running", **moved)
+        assert "is in use by" in told["comment"]
+        virsh("destroy", guest["name"])
+    changed = converge("kvm_pool.running", **moved)
+    assert "live/target/path" in changed["changes"]
+    assert "Waits" not in changed["comment"]
+    converge("kvm_pool.absent", name=NAME)
+
+
+def test_absent_keeps_the_data_unless_told(run, converge, folder, guest):
+    pool = folder / "pool"
+    assert run()("kvm_pool.running", name=NAME, path=str(pool))["result"] is True
+    virsh("vol-create-as", NAME, "one.raw", "1M")
+    virsh("vol-create-as", NAME, "two.raw", "1M")
+    told = run()("kvm_pool.absent", name=NAME, data="delete_empty")
+    assert f"pool {NAME} holds one.raw, two.raw" in told["comment"]
+    disks = [{"volume": {"pool": NAME, "volume": "two.raw"}}]
+    assert run()("kvm_domain.present", **{**guest, "disks": disks})["result"] is True
+    told = run()("kvm_pool.absent", name=NAME, data="delete")
+    assert f"volume {NAME}/two.raw is in use by {guest['name']}" in told["comment"]
+    assert {path.name for path in pool.iterdir()} == {"one.raw", "two.raw"}
+    virsh("undefine", guest["name"])
+    converge("kvm_pool.stopped", name=NAME)
+    told = run()("kvm_pool.absent", name=NAME, data="delete")
+    assert "can't be seen while it is off" in told["comment"]
+    converge("kvm_pool.running", name=NAME)
+    gone = converge("kvm_pool.absent", name=NAME, data="delete")
+    assert {"volume[one.raw]", "volume[two.raw]", "data"} <= set(gone["changes"])
+    assert not pool.exists()

@@ -29,8 +29,10 @@ def document(noun, name, fields):
         want = convert(Domain, fields, name)
         merged = merge(domain.blank(name, want, FACTS), domain.intent(name, want, FACTS))
         return domain.complete(merged.xml, merged.added)
-    module, spec = (network, Network) if noun == "network" else (pool, Pool)
-    return merge(module.blank(name), module.intent(name, convert(spec, fields, name))).xml
+    if noun == "pool":
+        want = convert(Pool, fields, name)
+        return merge(pool.blank(name, want), pool.intent(name, want)).xml
+    return merge(network.blank(name), network.intent(name, convert(Network, fields, name))).xml
 
 
 def nested(kind):

@@ -1,0 +1,60 @@
+"""What the steps of pools and volumes need, looked up in a view of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from salt_kvm.backend import volume_usage
+from salt_kvm.plan.steps import Need
+from salt_kvm.spec.pool import DIRECTORIES
+from salt_kvm.xml import pool as pool_xml
+
+if TYPE_CHECKING:
+    from salt_kvm.backend.world import View
+
+
+def _unused_volume(view: View, need: Need) -> str | None:
+    users = volume_usage.of_volume(view.all("domain"), need.name, _volume_path(view, need.name))
+    return f"volume {need.name} is in use by {', '.join(users)}" if users else None
+
+
+def _volume_path(view: View, name: str) -> str | None:
+    seen = view.read("volume", name)
+    return None if seen is None else ET.fromstring(seen.xml).findtext("target/path")
+
+
+def _idle_pool(view: View, need: Need) -> str | None:
+    seen = view.read("pool", need.name, autostart=False)
+    running = [each for each in view.all("domain") if each.live is not None]
+    if not running or seen is None:
+        return None
+    live = seen.live or seen.xml
+    kind, place = pool_xml.kind(live), pool_xml.path(live)
+    volumes = {} if kind in DIRECTORIES else view.world.hypervisor.volumes(need.name)
+    users = volume_usage.below(running, need.name, volumes.values() or [str(place)])
+    return f"pool {need.name} is in use by {', '.join(users)}" if users else None
+
+
+def _pool_type(view: View, need: Need) -> str | None:
+    types = view.world.pool_types
+    known = types is None or need.name in types
+    return None if known else f"libvirt on this host has no pools of type {need.name}"
+
+
+def _block_device(view: View, need: Need) -> str | None:
+    if not view.world.local:
+        return None
+    seen = view.file(need.name)
+    if seen is None:
+        return f"the device {need.name} is not there"
+    return None if seen.kind == "block device" else f"{need.name} is a {seen.kind}, not a device"
+
+
+CHECKS: Mapping[str, Callable[[View, Need], str | None]] = {
+    "block device": _block_device,
+    "pool type": _pool_type,
+    "idle pool": _idle_pool,
+    "unused volume": _unused_volume,
+}

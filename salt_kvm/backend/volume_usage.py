@@ -1,0 +1,51 @@
+"""Which domains use a volume, or what a pool holds: by its name, its path, or as what backs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from salt_kvm.backend.usage import chain
+from salt_kvm.seen import Observed
+
+
+def of_volume(domains: Iterable[Observed], name: str, path: str | None) -> list[str]:
+    """Return the domains that use a volume in any way: by name, by path, as what backs a disk.
+
+    :param name: ``pool/volume``
+    :param path: where the volume is; None where that is no place of the host
+    """
+    real = None if path is None else os.path.realpath(path)
+    return [
+        seen.name
+        for seen in domains
+        if any(named == name or real in files for named, files in _sources(seen))
+    ]
+
+
+def below(domains: Iterable[Observed], pool: str, places: Iterable[str]) -> list[str]:
+    """Return the domains that use a volume of a pool, or a file that is at or below a place."""
+    roots = {os.path.realpath(place) for place in places}
+    return [
+        seen.name
+        for seen in domains
+        if any(
+            named.startswith(f"{pool}/") or any(_above(file) & roots for file in files)
+            for named, files in _sources(seen)
+        )
+    ]
+
+
+def _above(path: str) -> set[str]:
+    """A path and every directory above it."""
+    return {path, *map(str, Path(path).parents)}
+
+
+def _sources(seen: Observed) -> Iterator[tuple[str, list[str]]]:
+    """Of each disk: the volume that it names, and the files and devices of its chain."""
+    for source in ET.fromstring(seen.live or seen.xml).iterfind("devices/disk/source"):
+        path = source.get("file") or source.get("dev")
+        volume = f"{source.get('pool')}/{source.get('volume')}"
+        yield volume, [] if path is None else chain(path)
