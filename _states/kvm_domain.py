@@ -10,6 +10,7 @@ waits for its next start is said in the comment of every run.
 from salt_kvm import face
 
 
+@face.state_function
 def present(
     name,
     virt_type=None,
@@ -207,6 +208,7 @@ def present(
     return face.state("domain", "present", globals(), locals())
 
 
+@face.state_function
 def running(
     name,
     virt_type=None,
@@ -294,6 +296,7 @@ def running(
     return face.state("domain", "running", globals(), locals())
 
 
+@face.state_function
 def stopped(
     name,
     virt_type=None,
@@ -373,6 +376,7 @@ def stopped(
     return face.state("domain", "stopped", globals(), locals())
 
 
+@face.state_function
 def absent(name, disks=None, timeout=None, force=None, connection=None, **unknown):
     """
     Make sure that a domain is neither running nor defined; its NVRAM stays, and its images too
@@ -394,6 +398,7 @@ def absent(name, disks=None, timeout=None, force=None, connection=None, **unknow
     return face.state("domain", "absent", globals(), locals())
 
 
+@face.state_function
 def mod_watch(name, sfun=None, connection=None, **unknown):
     """
     Restart a running guest because something that its state watches has changed: it is asked to

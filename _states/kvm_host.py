@@ -5,6 +5,7 @@ from salt.exceptions import CommandExecutionError
 from salt_kvm import bootstrap, face
 
 
+@face.state_function
 def libraries(name, packages=None):
     """The Python that runs Salt has the libraries that this pack needs.
 
@@ -25,6 +26,7 @@ def libraries(name, packages=None):
     return bootstrap.libraries(globals(), CommandExecutionError, name, packages)
 
 
+@face.state_function
 def virtualisation(name, required=None):
     """This host can run guests in hardware (KVM); where it can't, the comment says how to cure it.
 
@@ -42,6 +44,7 @@ def virtualisation(name, required=None):
     return face.check("host", "virtualisation", globals(), name, required=required, pillar=section)
 
 
+@face.state_function
 def valid(name):
     """The pillar's ``kvm`` section is valid; the comment lists every fault with its path.
 
@@ -56,6 +59,7 @@ def valid(name):
     return face.check("host", "validate", globals(), name, pillar=__pillar__.get("kvm"))
 
 
+@face.state_function
 def daemon(name):
     """A libvirt daemon runs, on a host without a service manager: a container, a rescue system.
 

@@ -9,6 +9,7 @@ nothing else is done to an image that is there unless ``shrink`` or ``replace`` 
 from salt_kvm import face
 
 
+@face.state_function
 def present(
     name,
     size=None,
@@ -67,6 +68,7 @@ def present(
     return face.state("image", "present", globals(), locals())
 
 
+@face.state_function
 def absent(name, connection=None, **unknown):
     """
     Make sure that an image file is not there. What it holds is lost.

@@ -12,6 +12,7 @@ restarted: by hand, or by ``restart: true``, which plugs the running guests in a
 from salt_kvm import face
 
 
+@face.state_function
 def present(
     name,
     forward=None,
@@ -108,6 +109,7 @@ def present(
     return face.state("network", "present", globals(), locals())
 
 
+@face.state_function
 def running(
     name,
     forward=None,
@@ -153,6 +155,7 @@ def running(
     return face.state("network", "running", globals(), locals())
 
 
+@face.state_function
 def stopped(
     name,
     forward=None,
@@ -197,6 +200,7 @@ def stopped(
     return face.state("network", "stopped", globals(), locals())
 
 
+@face.state_function
 def absent(name, connection=None, **unknown):
     """
     Make sure that a network is neither active nor defined.
@@ -212,6 +216,7 @@ def absent(name, connection=None, **unknown):
     return face.state("network", "absent", globals(), locals())
 
 
+@face.state_function
 def mod_watch(name, sfun=None, connection=None, **unknown):
     """
     Restart an active network because something that its state watches has changed, where its

@@ -9,6 +9,7 @@ libvirt knows as volumes. What it holds is never removed or overwritten unless t
 from salt_kvm import face
 
 
+@face.state_function
 def present(
     name,
     type=None,
@@ -61,6 +62,7 @@ def present(
     return face.state("pool", "present", globals(), locals())
 
 
+@face.state_function
 def running(
     name,
     type=None,
@@ -93,6 +95,7 @@ def running(
     return face.state("pool", "running", globals(), locals())
 
 
+@face.state_function
 def stopped(
     name,
     type=None,
@@ -125,6 +128,7 @@ def stopped(
     return face.state("pool", "stopped", globals(), locals())
 
 
+@face.state_function
 def absent(name, data=None, connection=None, **unknown):
     """
     Make sure that a pool is neither active nor defined; what it holds stays.

@@ -55,6 +55,9 @@ def run(command: Sequence[str], extra: dict[str, str] | None = None) -> Sample:
 
     :raises Failed: when it does not end with success
     """
+    environment = {**os.environ, **(extra or {})}
+    # A host keeps the byte code of what it loads.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -62,7 +65,7 @@ def run(command: Sequence[str], extra: dict[str, str] | None = None) -> Sample:
             stdout=out,
             stderr=err,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(extra or {})},
+            env=environment,
         )
         try:
             _, status, usage = os.wait4(process.pid, 0)

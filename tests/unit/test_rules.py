@@ -130,6 +130,14 @@ def test_face_function_is_one_call(case):
     assert len([line for line in node.body if not isinstance(line, ast.Expr)]) <= 2
 
 
+@pytest.mark.parametrize("case", PUBLIC, ids=named)
+def test_state_function_keeps_its_signature(case):
+    """Worked out anew twice in each state, that of a domain takes longer than to read one."""
+    path, node = case
+    marks = [ast.unparse(decorator) for decorator in node.decorator_list]
+    assert marks == (["face.state_function"] if path.parent.name == "_states" else [])
+
+
 @pytest.mark.parametrize("noun", SPECS)
 def test_state_signature_is_the_spec(noun):
     fields = [field for field in SPECS[noun].__struct_fields__ if field != "state"]
