@@ -399,6 +399,46 @@ def absent(name, disks=None, timeout=None, force=None, connection=None, **unknow
 
 
 @face.state_function
+def only(
+    name,
+    domains=None,
+    others=None,
+    disks=None,
+    timeout=None,
+    force=None,
+    allow_empty=None,
+    connection=None,
+    **unknown,
+):
+    """
+    Make sure that of the domains that this pack has made there are only these.
+
+    The others are removed, as by :func:`absent`, each by itself: one that does not power off is
+    named and stays, and the rest go. A domain that somebody else made, also one that this pack has
+    changed since, is never touched: a new domain gets a mark in its metadata,
+    ``<managed xmlns="urn:salt-kvm:managed"/>``, and who takes it out keeps the domain.
+
+    :param str name: any text; it names no domain
+    :param list domains: names of the domains that stay, as they are
+    :param str others: what the others become: ``absent`` (default), or ``stopped``: shut down, and
+        not started with the host
+    :param str disks: as for :func:`absent`
+    :param int timeout: seconds to wait for a guest that is asked to power off; default 120
+    :param bool force: pull the plug when the timeout is over; default false
+    :param bool allow_empty: ``domains`` may be empty, so that all go; default false
+    :param str connection: libvirt URI; default ``qemu:///system``
+
+    .. code-block:: yaml
+
+        our-guests:
+          kvm_domain.only:
+            - domains: [web1, web2]
+            - others: stopped
+    """
+    return face.state("domain", "only", globals(), locals())
+
+
+@face.state_function
 def mod_watch(name, sfun=None, connection=None, **unknown):
     """
     Restart a running guest because something that its state watches has changed: it is asked to

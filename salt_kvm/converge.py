@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from salt_kvm.backend import lock
 from salt_kvm.backend.perform import Undo, perform
@@ -44,9 +44,9 @@ class Target:
         return self.noun.observe(view, self.name, self.want)
 
     def plan(self, seen: Any, mode: Mode | None = None) -> list[Step]:
-        restart = mode is not None and mode.restart
-        planned = self.noun.restart if restart else self.noun.plan
-        return list(planned(self.name, self.want, seen))
+        planners = {"restart": self.noun.restart, "prune": self.noun.prune}
+        planner = planners.get("" if mode is None else mode.planner, self.noun.plan)
+        return list(planner(self.name, self.want, seen))
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class Mode:
 
     :param test: report the plan and change nothing
     :param keep: count what a dry run would do as done for the states after it
-    :param restart: restart the object where the noun knows how, instead of comparing it
+    :param planner: ``plan`` compares the object; ``restart`` restarts it, and ``prune`` compares it
+        only if it is this pack's own, where the noun knows how
     """
 
     test: bool = False
     keep: bool = True
-    restart: bool = False
+    planner: Literal["plan", "restart", "prune"] = "plan"
 
 
 REAL = Mode()

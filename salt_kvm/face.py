@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from salt_kvm.backend.world import World
 
 DEFAULT_URI = "qemu:///system"
+# Who runs a state that is not about one object.
+ENGINES = {"only": "prune"}
 Salt = dict[str, Any]
 Verdict = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Verdict])
@@ -41,7 +43,7 @@ def state(
     """Converge one object and return Salt's state dictionary.
 
     :param noun: which noun: ``domain``, ``network``, ``pool``, ``image``
-    :param target: the ``state`` field of the spec: ``present``, ``running``, ...
+    :param target: the ``state`` field of the spec: ``present``, ``running``, ...; ``only``
     :param salt: the ``globals()`` of the loader file, where Salt packs its dunders
     :param arguments: the ``locals()`` of the state function: its parameters; ``unknown`` holds
         those that it does not have. Without it Salt would drop the whole run and not name the state
@@ -54,12 +56,13 @@ def state(
     fields.pop("sfun", None)
     test = bool(salt["__opts__"].get("test"))
     try:
-        converge = _engine("converge")
+        converge, engine = _engine("converge"), _engine(ENGINES.get(target, "converge"))
         world = _world(salt, uri)
         look = bool(salt.get("__low__", {}).get("__prereq__"))
         wanted = {**fields, "state": target}
-        mode = converge.Mode(test=test, keep=not look, restart=restart)
-        outcome = converge.run(world, noun, name, wanted, mode)
+        planner = "restart" if restart else "plan"
+        mode = converge.Mode(test=test, keep=not look, planner=planner)
+        outcome = engine.run(world, noun, name, wanted, mode)
     except KvmError as error:
         return _failed(name, error, salt, test=test)
     result = outcome.failure is None and (None if test and outcome.changes else True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from salt_kvm import converge
+from salt_kvm import converge, prune
 from salt_kvm.backend.hypervisor import KINDS
 from salt_kvm.backend.promise import Promises
 from salt_kvm.backend.world import View, World
 from salt_kvm.errors import KvmError
 from salt_kvm.nouns import NOUNS
 
+Row = dict[str, Any]
 # As the states run: what a guest needs is there before it.
 ORDER = ("network", "pool", "image", "domain")
 
 
-def forecast(world: World, section: dict[str, Any]) -> list[dict[str, Any]]:
+def forecast(world: World, section: dict[str, Any]) -> list[Row]:
     """Return one row for each object of a ``kvm`` section that is not as declared.
 
     :param world: the hypervisor and its host
@@ -25,12 +26,25 @@ def forecast(world: World, section: dict[str, Any]) -> list[dict[str, Any]]:
         ``comment``, and ``fault``: why it would fail, or ``None``
     """
     view = View(world, _bulk(world, section))
-    return [
-        row
+    rows = [
+        _row(view, kind, name, fields)
         for kind in ORDER
         for name, fields in _declared(section, kind)
-        if (row := _row(view, kind, name, fields)) is not None
     ]
+    return [row for row in (*rows, *_undeclared(view, section)) if row is not None]
+
+
+def _undeclared(view: View, section: dict[str, Any]) -> Iterator[Row | None]:
+    want = prune.wanted(section)
+    if want is None:
+        return
+    try:
+        names = prune.undeclared(view, want)
+    except KvmError as error:
+        yield {**_blank("domain", prune.PATH), "fault": str(error)}
+        return
+    for name in names:
+        yield _row(view, "domain", name, prune.other(want), converge.Mode(planner="prune"))
 
 
 def _declared(section: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,10 +63,16 @@ def _bulk(world: World, section: dict[str, Any]) -> Promises:
     return promises
 
 
-def _row(view: View, kind: str, name: str, fields: dict[str, Any]) -> dict[str, Any] | None:
-    row: dict[str, Any] = {"kind": kind, "name": name, "changes": {}, "comment": "", "fault": None}
+def _blank(kind: str, name: str) -> Row:
+    return {"kind": kind, "name": name, "changes": {}, "comment": "", "fault": None}
+
+
+def _row(
+    view: View, kind: str, name: str, fields: dict[str, Any], mode: converge.Mode = converge.REAL
+) -> Row | None:
+    row = _blank(kind, name)
     try:
-        outcome = converge.foresee(converge.aim(kind, name, fields), view)
+        outcome = converge.foresee(converge.aim(kind, name, fields), view, mode)
     except KvmError as error:
         return {**row, "fault": str(error)}
     if not outcome.changes and "Waits for" not in outcome.comment:

@@ -35,6 +35,7 @@ class Noun:
     waiting: Callable[[str, Any, Any], Sequence[Difference]]
     remark: Callable[[Any], str] = lambda seen: ""
     restart: Callable[[str, Any, Any], Iterable[Step]] = lambda name, want, seen: ()
+    prune: Callable[[str, Any, Any], Iterable[Step]] = lambda name, want, seen: ()
 
 
 def _image(view: View, name: str, want: Image) -> Any:
@@ -124,5 +125,6 @@ NOUNS = {
         domain.waiting,
         _console,
         domain.restart,
+        domain.prune,
     ),
 }

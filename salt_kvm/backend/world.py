@@ -80,10 +80,14 @@ class View:
             return volume.read(self.world.hypervisor, name)
         return self.world.hypervisor.read(kind, name, autostart=autostart)
 
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all objects of a kind, also of those that are promised to go."""
+        promised = {name for of, name in self.promises.objects if of == kind}
+        return sorted(promised.union(self.world.hypervisor.names(kind)))
+
     def all(self, kind: str) -> Iterator[Observed]:
         """Yield all objects of a kind, without their autostart."""
-        promised = {name for of, name in self.promises.objects if of == kind}
-        for name in sorted(promised.union(self.world.hypervisor.names(kind))):
+        for name in self.names(kind):
             seen = self.read(kind, name, autostart=False)
             if seen is not None:
                 yield seen

@@ -30,6 +30,7 @@ from salt_kvm.xml import domain as xml
 from salt_kvm.xml.equality import same_path
 from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.live import Live, compare, disks_in
+from salt_kvm.xml.mark import marked
 from salt_kvm.xml.merge import Difference, Merged
 
 TIMEOUT = 120
@@ -100,6 +101,12 @@ def restart(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     """Yield what restarts a running guest that is to run; any other has nothing to restart."""
     if want.state == "running":
         yield from _off_and_on(name, want, seen.domain)
+
+
+def prune(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+    """Yield the plan only for a domain that this pack has made: asked again with its lock held."""
+    if seen.domain is not None and marked(seen.domain):
+        yield from plan(name, want, seen)
 
 
 def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]:

@@ -12,6 +12,7 @@ from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.prune import Prune
 from salt_kvm.spec.types import Name, Path, Spec, parse_name, parse_path
 from salt_kvm.spec.types import schema as type_schema
 
@@ -34,6 +35,7 @@ class Pillar(Spec, frozen=True, kw_only=True):
     pools: dict[Name, Pool] | None = None
     images: dict[Path, Image] | None = None
     domains: dict[Name, Domain] | None = None
+    prune: Prune | None = None
 
     def __post_init__(self) -> None:
         """msgspec takes the keys of a dictionary as they are."""

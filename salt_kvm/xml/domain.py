@@ -21,6 +21,7 @@ from salt_kvm.xml import devices as device_tables
 from salt_kvm.xml import storage, tuning
 from salt_kvm.xml.identity import AGENT, LISTS, at
 from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
+from salt_kvm.xml.mark import mark
 from salt_kvm.xml.merge import merge
 from salt_kvm.xml.rows import Tables, child, fill, or_default, rows
 
@@ -170,6 +171,7 @@ def blank(name: str, want: Domain, facts: Facts) -> ET.Element:
         "domain",
         {"type": "kvm" if facts.kvm else "qemu"},
         element("name", text=name),
+        mark(),
         element("vcpu", text=1),
         element(
             "os",

@@ -9,6 +9,7 @@ from salt_kvm.spec.network import Bandwidth, DnsDomain, Network, Portgroup, Rate
 from salt_kvm.spec.network_values import MANAGED, pci, split_ports, split_range
 from salt_kvm.xml import network_ip as ip
 from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
+from salt_kvm.xml.mark import mark
 from salt_kvm.xml.merge import merge
 
 WORD = {True: "yes", False: "no", None: None}
@@ -186,7 +187,7 @@ BUILDERS: tuple[Callable[[Network], Iterable[ET.Element]], ...] = (
 
 def blank(name: str) -> ET.Element:
     """Return the document that a new network starts from; libvirt chooses what is left open."""
-    return element("network", None, element("name", text=name))
+    return element("network", None, element("name", text=name), mark())
 
 
 def complete(xml: ET.Element, intent: Intent) -> ET.Element:

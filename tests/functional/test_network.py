@@ -107,7 +107,7 @@ def test_a_nat_network_becomes_one_of_the_hosts_bridge_or_devices(converge, fiel
     converge("kvm_network.present", name=NAME, stp=False, delay=2, **nat(**more))
     converge("kvm_network.present", name=NAME, forward="bridge", **fields)
     root = ET.fromstring(virsh("net-dumpxml", NAME))
-    assert {child.tag for child in root} <= {"name", "uuid", "forward", "bridge"}
+    assert {child.tag for child in root} <= {"name", "uuid", "metadata", "forward", "bridge"}
     converge("kvm_network.present", name=NAME, **nat(**more))
 
 

@@ -11,6 +11,7 @@ from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.prune import Only
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "salt_kvm"
@@ -31,7 +32,8 @@ ALLOWED = {
         "errors", "seen", "spec", "xml", "plan", "backend", "converge", "forecast",
         "picture", "loader", "actions",
     },
-    "forecast": {"errors", "backend", "nouns", "converge"},
+    "prune": {"errors", "spec", "xml", "backend", "converge"},
+    "forecast": {"errors", "backend", "nouns", "converge", "prune"},
     "output": set(),
     "face": {"errors", "backend"},
     "grains": {"backend"},
@@ -149,6 +151,8 @@ def test_state_signature_is_the_spec(noun):
         assert arguments[-1] == "connection"
         if node.name == "absent":
             assert set(arguments[1:-1]) <= set(fields)
+        elif node.name == "only":
+            assert {*arguments[1:-1], "state"} == set(Only.__struct_fields__)
         else:
             assert arguments[1:-1] == fields
 
@@ -157,7 +161,7 @@ def test_state_signature_is_the_spec(noun):
 def test_state_functions_are_the_states_of_the_spec(noun):
     states = typing.get_type_hints(SPECS[noun])["state"]
     names = {node.name for node in functions(ROOT / "_states" / f"kvm_{noun}.py")}
-    assert names - {"mod_watch"} == set(typing.get_args(states))
+    assert names - {"mod_watch", "only"} == set(typing.get_args(states))
 
 
 def test_every_noun_has_its_file_on_each_floor():
