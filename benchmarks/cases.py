@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -26,18 +27,25 @@ Disk = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table; a Salt run is checked to find every domain as declared."""
+    """One row of the table; a Salt run is checked to change as many domains as it should.
+
+    ``over`` is the key of the row that it is compared with, if not the two floors; ``running``
+    rows find their domains running.
+    """
 
     key: str
     label: str
     command: Callable[[int], Sequence[str]]
     salt: bool = True
+    changes: int = 0
+    over: str | None = None
+    running: bool = False
 
 
-def ours(name: str, disk: Disk) -> dict[str, Any]:
+def ours(name: str, disk: Disk, state: str = "stopped") -> dict[str, Any]:
     """A domain in this package's words."""
     return {
-        "state": "stopped",
+        "state": state,
         "virt_type": "qemu",
         "memory": f"{MEMORY_MIB}MiB",
         "vcpus": 1,
@@ -75,6 +83,17 @@ def cases(work: Path, disk: Disk) -> list[Case]:
     def kvm(count: int) -> Any:
         return {"kvm": {"domains": {name: ours(name, disk) for name in names(count)}}}
 
+    def on(count: int) -> Any:
+        return {"kvm": {"domains": {name: ours(name, disk, "running") for name in names(count)}}}
+
+    def titled(title: str) -> Callable[[int], Any]:
+        def pillar(count: int) -> Any:
+            made = kvm(count)
+            made["kvm"]["domains"][names(count)[-1]]["title"] = title
+            return made
+
+        return pillar
+
     def guests(count: int) -> Any:
         return {"guests": {name: theirs(name, disk) for name in names(count)}}
 
@@ -82,13 +101,20 @@ def cases(work: Path, disk: Disk) -> list[Case]:
         return [sys.executable, str(HERE / "raw_read.py"), URI]
 
     here, peer = Path(sys.executable), PEER / "bin" / "python"
+    domain = salt_call("domain", "kvm.domain", kvm, here)
+    titles = itertools.cycle(
+        [salt_call(f"one-{title}", "kvm.domain", titled(title), here) for title in "ab"]
+    )
     return [
         Case("nop", "Salt alone", salt_call("nop", "bench.nop", bare, here)),
         Case("read", "raw read", read, salt=False),
         Case("carried", "Salt, same pillar", salt_call("carried", "bench.carried", kvm, here)),
-        Case("domain", "salt-kvm", salt_call("domain", "kvm.domain", kvm, here)),
+        Case("domain", "salt-kvm", domain),
+        Case("dry", "salt-kvm, dry run", lambda n: [*domain(n), "test=True"], over="domain"),
+        Case("one", "salt-kvm, one change", lambda n: next(titles)(n), changes=1, over="domain"),
         Case("kvm", "salt-kvm, all of kvm", salt_call("kvm", "kvm", kvm, here)),
         Case("peer", "saltext-virt", salt_call("peer", "bench.peer", guests, peer)),
+        Case("on", "salt-kvm, running", salt_call("on", "kvm.domain", on, here), running=True),
     ]
 
 
@@ -124,14 +150,17 @@ def options(config: Path) -> list[str]:
     ]
 
 
-def fault(output: str, count: int) -> str | None:
-    """Say in what a run is not what this benchmark measures: N domains, nothing to change."""
+def fault(output: str, count: int, changes: int = 0) -> str | None:
+    """Say in what a run is not what this benchmark measures: N domains, so many of them changed."""
     states = json.loads(output)["local"]
     if not isinstance(states, dict):
         return str(states)
-    for state in states.values():
-        if state["result"] is not True or state["changes"]:
-            return f"{state['__id__']}: {state['comment']} {json.dumps(state['changes'])}"
+    changed = [state for state in states.values() if state["changes"]]
+    odd = [state for state in states.values() if state["result"] is not True]
+    for state in odd or (changed if len(changed) != changes else []):
+        return f"{state['__id__']}: {state['comment']} {json.dumps(state['changes'])}"
+    if len(changed) != changes:
+        return f"{len(changed)} changes instead of {changes}"
     seen = sum(PREFIX in state["__id__"] for state in states.values())
     return None if seen == count else f"{seen} domains instead of {count}"
 

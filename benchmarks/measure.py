@@ -19,6 +19,8 @@ from cases import Case
 from process import Counts, Sample
 
 SIZES = (10, 100, 300)
+RUNNING = 20
+PLANNED = 1000
 PATIENCE = 30.0
 ATTEMPTS = 3
 FLOORS = ("nop", "read")
@@ -31,6 +33,7 @@ class Figures:
     samples: dict[tuple[str, int], list[Sample]] = field(default_factory=dict)
     counts: dict[tuple[str, int], Counts] = field(default_factory=dict)
     loading: list[dict[str, float]] = field(default_factory=list)
+    planning: dict[str, list[float]] = field(default_factory=dict)
 
     def wall(self, key: str, size: int) -> float:
         return median(sample.wall for sample in self.samples[key, size])
@@ -50,16 +53,25 @@ def main() -> None:
     with fixture.host() as host, tempfile.TemporaryDirectory() as work:
         rows = cases.cases(Path(work), host.disk)
         rows = [row for row in rows if row.key != "peer" or not arguments.no_peer]
-        figures = measure(host, rows, sizes, 1 if arguments.quick else arguments.rounds)
+        rounds = 1 if arguments.quick else arguments.rounds
+        off = [row for row in rows if not row.running]
+        figures = measure(host, off, sizes, rounds)
+        running = sizes[0] if arguments.quick else RUNNING
+        measure_running(host, rows, running, rounds, figures)
+        planned = sizes[0] if arguments.quick else PLANNED
+        measure_planning(host, f"{work}/domain-{sizes[0]}/minion", planned, rounds, figures)
         loaded = [
             sys.executable,
             str(cases.HERE / "load_modules.py"),
             f"{work}/domain-{sizes[0]}/minion",
         ]
-        rounds = 1 if arguments.quick else max(arguments.rounds, 5)
-        figures.loading = [json.loads(process.run(loaded).output) for _ in range(rounds)]
-    for line in report(figures, rows, sizes):
+        more = 1 if arguments.quick else max(arguments.rounds, 5)
+        figures.loading = [json.loads(process.run(loaded).output) for _ in range(more)]
+    for line in report(figures, off, sizes):
         print(line)
+    for line in report_running(figures, rows, running):
+        print(line)
+    print(report_planning(figures, planned))
 
 
 def parse() -> argparse.Namespace:
@@ -87,6 +99,38 @@ def measure(host: fixture.Host, rows: Sequence[Case], sizes: Sequence[int], roun
                 sample = converged(row, size)
                 figures.samples.setdefault((row.key, size), []).append(sample)
     return figures
+
+
+def measure_running(
+    host: fixture.Host, rows: Sequence[Case], size: int, rounds: int, figures: Figures
+) -> None:
+    """Let the rows for running guests take turns with the floors, while ``size`` guests run.
+
+    Their figures are kept under the negative of their number.
+    """
+    host.resize(size)
+    host.start()
+    due = [row for row in rows if row.running or row.key in FLOORS]
+    for row in due:
+        converged(row, size)
+        figures.counts[row.key, -size] = process.count(row.command(size))
+    for number in range(rounds):
+        say(f"running guests, round {number + 1} of {rounds}")
+        for row in due[number % len(due) :] + due[: number % len(due)]:
+            figures.samples.setdefault((row.key, -size), []).append(converged(row, size))
+    host.stop()
+
+
+def measure_planning(
+    host: fixture.Host, config: str, size: int, rounds: int, figures: Figures
+) -> None:
+    """Plan the whole pillar of ``size`` domains, and read them, in turns within one process."""
+    host.resize(0)
+    say(f"defining {size} domains")
+    host.multiply(size)
+    say("planning them")
+    command = [sys.executable, str(cases.HERE / "plan.py"), config, str(size), str(host.folder)]
+    figures.planning = json.loads(process.run([*command, str(rounds)]).output)
 
 
 def usable(
@@ -120,7 +164,7 @@ def converged(row: Case, size: int) -> Sample:
     for left in reversed(range(ATTEMPTS)):
         try:
             sample = process.run(row.command(size))
-            why = cases.fault(sample.output, size) if row.salt else None
+            why = cases.fault(sample.output, size, row.changes) if row.salt else None
         except process.Failed as error:
             why = str(error)
         if why is None:
@@ -164,6 +208,10 @@ def report(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iter
         ["over the two floors", "N", "wall", "CPU"], list(ratios(figures, rows, sizes))
     )
     yield ""
+    yield from table(
+        ["over the row salt-kvm", "N", "wall", "CPU"], list(relative(figures, rows, sizes))
+    )
+    yield ""
     modules, grain = (median(row[key] for row in figures.loading) for key in ("modules", "grain"))
     yield f"Loading the execution modules: {modules:.0f} ms; the grain: {grain:.0f} ms."
 
@@ -200,11 +248,46 @@ def ratios(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iter
     """Yield each case's time over that of Salt alone and of the raw read together."""
     for row in rows:
         for size in sizes:
-            if row.key in FLOORS or not figures.has(row.key, size):
+            if row.key in FLOORS or row.over or not figures.has(row.key, size):
                 continue
             wall = figures.wall(row.key, size) / sum(figures.wall(f, size) for f in FLOORS)
             cpu = figures.cpu(row.key, size) / sum(figures.cpu(f, size) for f in FLOORS)
             yield [row.label, str(size), f"{wall:.2f}", f"{cpu:.2f}"]
+
+
+def relative(figures: Figures, rows: Sequence[Case], sizes: Sequence[int]) -> Iterator[list[str]]:
+    """Yield each row's time over that of the row that it is compared with."""
+    for row in rows:
+        for size in sizes:
+            if row.over is not None and figures.has(row.key, size):
+                wall = figures.wall(row.key, size) / figures.wall(row.over, size)
+                cpu = figures.cpu(row.key, size) / figures.cpu(row.over, size)
+                yield [row.label, str(size), f"{wall:.2f}", f"{cpu:.2f}"]
+
+
+def report_running(figures: Figures, rows: Sequence[Case], size: int) -> Iterator[str]:
+    """Yield the lines of the table of running guests."""
+    due = [row for row in rows if figures.has(row.key, -size)]
+    head = ["running guests", "N", "wall s", "CPU s", "calls", "round trips", "over the floors"]
+    floors = sum(figures.wall(key, -size) for key in FLOORS)
+    lines = []
+    for row in due:
+        counts, wall = figures.counts[row.key, -size], figures.wall(row.key, -size)
+        cells = [f"{wall:.2f}", f"{figures.cpu(row.key, -size):.2f}"]
+        asked = [str(counts.calls.total()), str(counts.round_trips)]
+        ratio = "" if row.key in FLOORS else f"{wall / floors:.2f}"
+        lines.append([row.label, str(size), *cells, *asked, ratio])
+    yield ""
+    yield from table(head, lines)
+    yield ""
+
+
+def report_planning(figures: Figures, size: int) -> str:
+    read, plan = (median(figures.planning[key]) for key in ("read", "plan"))
+    return (
+        f"kvm_host.plan of {size} domains: {1000 * plan:.0f} ms; reading their XML: "
+        f"{1000 * read:.0f} ms; ratio {plan / read:.2f}."
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
