@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.types import Path, Size, Spec
-from salt_kvm.spec.values import Line, Natural, Port, Positive, Word
+from salt_kvm.spec.types import Path, Size, Spec, matching
+from salt_kvm.spec.values import Index, Line, Port, Positive, Word, goes_with
 
 
 class Graphics(Spec, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Graphics(Spec, frozen=True, kw_only=True):
     websocket: Annotated[int, Meta(ge=5700, le=65535)] | Literal["auto"] | None = None
     password: Line | None = None
     default_mode: Literal["secure", "insecure", "any"] | None = None
-    keymap: Annotated[str, Meta(pattern=r"^[a-z]{2}(-[a-z]{2})?$")] | None = None
+    keymap: Annotated[str, matching(r"[a-z]{2}(-[a-z]{2})?")] | None = None
     share_policy: Literal["allow-exclusive", "force-shared", "ignore"] | None = None
     gl: bool | None = None
     clipboard: bool | None = None
@@ -31,11 +31,14 @@ class Graphics(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.listen not in (None, "none"):
             ipaddress.ip_address(self.listen or "")
-        if self.socket is not None and (self.listen, self.port) != (None, None):
-            raise ValueError("'socket' takes the place of 'listen' and 'port'; remove these")
+        if self.tls_port is not None and not isinstance(self.port, int):
+            raise ValueError("'tls_port' goes with a 'port' that is a number")
+        others = (self.listen, self.port, self.websocket)
+        if self.socket is not None and any(other is not None for other in others):
+            raise ValueError("'socket' takes the place of 'listen' and of ports; remove these")
         # The VNC protocol's own limit.
-        if self.type == "vnc" and self.password is not None and len(self.password) > 8:
-            raise ValueError("a VNC password has 8 characters at most; shorten it")
+        if self.type == "vnc" and len((self.password or "").encode()) > 8:
+            raise ValueError("a VNC password has 8 characters of ASCII at most; shorten it")
         spice = ("default_mode", "tls_port", "gl", "clipboard", "file_transfer")
         for other, fields in (("vnc", spice), ("spice", ("websocket", "share_policy"))):
             wrong = [name for name in fields if getattr(self, name) is not None]
@@ -50,11 +53,19 @@ class Resolution(Spec, frozen=True, kw_only=True):
     y: Positive
 
 
+VIDEO = {
+    "ram": ("qxl",),
+    "vgamem": ("qxl",),
+    "accel3d": ("virtio",),
+    "resolution": ("virtio", "vga", "qxl", "bochs"),
+}
+
+
 class Video(Spec, frozen=True, kw_only=True):
     """A graphics card."""
 
     model: Literal["virtio", "vga", "qxl", "bochs", "cirrus", "ramfb", "vmvga", "none"]
-    heads: Positive | None = None
+    heads: Annotated[int, Meta(ge=1, le=64)] | None = None
     vram: Size | None = None
     ram: Size | None = None
     vgamem: Size | None = None
@@ -62,6 +73,23 @@ class Video(Spec, frozen=True, kw_only=True):
     accel3d: bool | None = None
     resolution: Resolution | None = None
     driver: Literal["qemu", "vhostuser"] | None = None
+
+    def __post_init__(self) -> None:
+        goes_with(self, self.model, VIDEO)
+        declared = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        if self.model == "none" and declared != ["model"]:
+            raise ValueError("video model none has no other key")
+        if self.driver == "vhostuser" and self.model != "virtio":
+            raise ValueError("driver vhostuser goes with model virtio")
+
+
+NEEDS = {"file": ("path",), "dev": ("path",), "pipe": ("path",), "tcp": ("host", "service")}
+STREAMS = {
+    "path": ("file", "dev", "pipe", "unix"),
+    "append": ("file",),
+    "mode": ("tcp", "unix"),
+    **dict.fromkeys(("host", "service", "protocol", "tls"), ("tcp",)),
+}
 
 
 class Stream(Spec, frozen=True, kw_only=True):
@@ -80,20 +108,21 @@ class Stream(Spec, frozen=True, kw_only=True):
     log: Path | None = None
 
     def __post_init__(self) -> None:
-        needs = {"file": ("path",), "dev": ("path",), "pipe": ("path",), "tcp": ("service",)}
-        for field in needs.get(self.type, ()):
+        for field in NEEDS.get(self.type, ()):
             if getattr(self, field) is None:
                 raise ValueError(f"type {self.type} needs {field!r}")
-        wrong = [f for f in ("host", "service", "protocol", "tls") if getattr(self, f) is not None]
-        if self.type != "tcp" and wrong:
-            raise ValueError(f"{wrong[0]!r} goes with type tcp")
+        if (self.type, self.path) == ("unix", None) and not isinstance(self, Channel):
+            raise ValueError("type unix needs 'path'")
+        if self.type == "unix" and self.path is None and self.mode is not None:
+            raise ValueError("'mode' goes with 'path'")
+        goes_with(self, self.type, STREAMS)
 
 
 class Serial(Stream, frozen=True, kw_only=True):
     """A serial port; ``log`` is a file into which libvirt writes all that the guest prints."""
 
     target: Literal["isa-serial", "usb-serial", "pci-serial", "system-serial"] | None = None
-    port: Natural | None = None
+    port: Index | None = None
 
 
 class Console(Stream, frozen=True, kw_only=True):

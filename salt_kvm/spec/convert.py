@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from salt_kvm.errors import SpecError
-from salt_kvm.spec.types import Spec, decode
+from salt_kvm.spec.types import END, Spec, decode
 
 S = TypeVar("S", bound=Spec)
 _YAML_WORDS = {"object": "mapping", "array": "list", " | null": "", "Object": "a mapping"}
@@ -95,7 +95,7 @@ def _unknown(key: str, known: list[str], path: str) -> str:
 
 
 def _plain(error: Exception) -> str:
-    text = str(error).split(" - at `")[0].replace("`", "'")
+    text = str(error).split(" - at `")[0].replace("`", "'").replace(repr(END)[1:-1], "$")
     for theirs, ours in _YAML_WORDS.items():
         text = text.replace(theirs, ours)
     return _cut(text, 400)

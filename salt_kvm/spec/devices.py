@@ -8,14 +8,17 @@ from msgspec import Meta
 
 from salt_kvm.spec.types import Path, Size, Spec
 from salt_kvm.spec.values import (
+    Count,
     Hex,
-    Natural,
+    Index,
     PciAddress,
     Positive,
     Set,
     Uuid,
     Word,
+    all_different,
     exactly_one,
+    goes_with,
 )
 
 
@@ -35,6 +38,13 @@ class Tpm(Spec, frozen=True, kw_only=True):
             raise ValueError("a TPM has version '1.2' or '2.0'")
         if (self.device is None) == (self.type == "passthrough"):
             raise ValueError("'device' goes with type passthrough, which needs it")
+        if str(self.version) == "1.2" and self.model == "tpm-crb":
+            raise ValueError("model tpm-crb needs version '2.0'")
+        if self.active_pcr_banks and str(self.version) != "2.0":
+            raise ValueError("'active_pcr_banks' need version '2.0'")
+        all_different("PCR bank", self.active_pcr_banks or [])
+        names = ("version", "encryption", "persistent_state", "active_pcr_banks")
+        goes_with(self, self.type, dict.fromkeys(names, ("emulator",)))
 
 
 class Rate(Spec, frozen=True, kw_only=True):
@@ -92,6 +102,12 @@ class Filesystem(Spec, frozen=True, kw_only=True):
     xattr: bool | None = None
     cache: Literal["none", "always"] | None = None
 
+    def __post_init__(self) -> None:
+        names = ("queue", "binary", "xattr", "cache")
+        goes_with(self, self.driver or "path", dict.fromkeys(names, ("virtiofs",)))
+        if self.driver == "virtiofs" and self.access_mode not in (None, "passthrough"):
+            raise ValueError("virtiofs has access_mode passthrough only")
+
 
 class UsbDevice(Spec, frozen=True, kw_only=True):
     """A USB device of the host by its vendor and product (0x1234)."""
@@ -115,6 +131,7 @@ class Hostdev(Spec, frozen=True, kw_only=True):
         kind = exactly_one("a hostdev", pci=self.pci, usb=self.usb, mdev=self.mdev)
         if (self.model is not None) != (kind == "mdev"):
             raise ValueError("'model' goes with 'mdev', which needs it")
+        goes_with(self, kind, {"rom": ("pci",), "boot_order": ("pci", "usb")})
 
 
 class Sound(Spec, frozen=True, kw_only=True):
@@ -122,6 +139,9 @@ class Sound(Spec, frozen=True, kw_only=True):
 
     model: Literal["ich9", "ich6", "ich7", "ac97", "es1370", "sb16", "pcspk", "usb"]
     codecs: list[Literal["duplex", "micro", "output"]] | None = None
+
+    def __post_init__(self) -> None:
+        goes_with(self, self.model, {"codecs": ("ich6", "ich9")})
 
 
 class Input(Spec, frozen=True, kw_only=True):
@@ -134,6 +154,9 @@ class Input(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.device is None) == (self.type == "passthrough"):
             raise ValueError("'device' goes with type passthrough, which needs it")
+        buses = {"tablet": ("usb", "virtio"), "passthrough": ("virtio",)}
+        if self.bus not in (None, *buses.get(self.type, (self.bus,))):
+            raise ValueError(f"a {self.type} is not on bus {self.bus}")
 
 
 class Redirdev(Spec, frozen=True, kw_only=True):
@@ -150,7 +173,7 @@ class Memballoon(Spec, frozen=True, kw_only=True):
     model: Literal["virtio", "none"] = "virtio"
     autodeflate: bool | None = None
     free_page_reporting: bool | None = None
-    stats_period: Natural | None = None
+    stats_period: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class Iommu(Spec, frozen=True, kw_only=True):
@@ -164,15 +187,21 @@ class Iommu(Spec, frozen=True, kw_only=True):
     aw_bits: Annotated[int, Meta(ge=32, le=64)] | None = None
 
 
+CONTROLLERS = {"queues": ("scsi",), "iothread": ("scsi",), "ports": ("usb", "virtio-serial")}
+
+
 class Controller(Spec, frozen=True, kw_only=True):
     """A controller of disks, of USB devices or of channels."""
 
     type: Literal["scsi", "usb", "sata", "virtio-serial", "ide"]
-    index: Natural = 0
+    index: Annotated[int, Meta(ge=0, le=255)] = 0
     model: Word | None = None
-    queues: Positive | None = None
-    iothread: Positive | None = None
-    ports: Positive | None = None
+    queues: Count | None = None
+    iothread: Count | None = None
+    ports: Annotated[int, Meta(ge=1, le=511)] | None = None
+
+    def __post_init__(self) -> None:
+        goes_with(self, self.type, CONTROLLERS)
 
 
 class MemoryDevice(Spec, frozen=True, kw_only=True):
@@ -180,7 +209,7 @@ class MemoryDevice(Spec, frozen=True, kw_only=True):
 
     model: Literal["dimm", "nvdimm", "virtio-mem", "virtio-pmem"] = "dimm"
     size: Size
-    node: Natural | None = None
+    node: Index | None = None
     path: Path | None = None
     access: Literal["shared", "private"] | None = None
     block: Size | None = None

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
 from salt_kvm.spec.image import Format
-from salt_kvm.spec.types import Name, Path, Size, Spec
-from salt_kvm.spec.values import Natural, PciAddress, Port, Positive, Text, Uuid, Word, exactly_one
+from salt_kvm.spec.types import Name, Path, Size, Spec, matching
+from salt_kvm.spec.values import (
+    Count,
+    Line,
+    Natural,
+    PciAddress,
+    Port,
+    Positive,
+    Uuid,
+    Word,
+    exactly_one,
+    goes_with,
+)
 
 BUSES = {"vd": ("virtio",), "sd": ("scsi", "sata", "usb"), "hd": ("ide",), "fd": ("fdc",)}
 
@@ -30,6 +39,14 @@ class Iotune(Spec, frozen=True, kw_only=True):
     write_iops_sec_max: Natural | None = None
     size_iops_sec: Natural | None = None
     group_name: Word | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("bytes_sec", "iops_sec", "bytes_sec_max", "iops_sec_max"):
+            both = getattr(self, f"total_{what}")
+            if both and (getattr(self, f"read_{what}") or getattr(self, f"write_{what}")):
+                raise ValueError(
+                    f"'total_{what}' and those of reading and writing exclude each other"
+                )
 
 
 class Volume(Spec, frozen=True, kw_only=True):
@@ -59,11 +76,16 @@ class RemoteDisk(Spec, frozen=True, kw_only=True):
     """A disk that QEMU itself reaches over the network."""
 
     protocol: Literal["rbd", "iscsi", "nbd", "http", "https", "ftp", "ftps", "ssh", "gluster"]
-    name: Text | None = None
+    name: Line | None = None
     hosts: list[Server] | None = None
     auth: DiskSecret | None = None
     tls: bool | None = None
-    query: Text | None = None
+    query: Line | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is None and self.protocol != "nbd":
+            raise ValueError(f"protocol {self.protocol} needs 'name'")
+        goes_with(self, self.protocol, {"query": ("http", "https")})
 
 
 class Nvme(Spec, frozen=True, kw_only=True):
@@ -86,16 +108,16 @@ class Disk(Spec, frozen=True, kw_only=True):
     format: Format | None = None
     device: Literal["disk", "lun", "cdrom", "floppy"] | None = None
     bus: Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None = None
-    target: Annotated[str, Meta(pattern=r"^(vd|sd|hd|fd)[a-z]{1,2}$")] | None = None
+    target: Annotated[str, matching(r"(vd|sd|hd|fd)[a-z]{1,2}")] | None = None
     cache: Literal["none", "writeback", "writethrough", "directsync", "unsafe"] | None = None
     io: Literal["threads", "native", "io_uring"] | None = None
     discard: Literal["unmap", "ignore"] | None = None
     detect_zeroes: Literal["off", "on", "unmap"] | None = None
     error_policy: Literal["stop", "report", "ignore", "enospace"] | None = None
-    iothread: Positive | None = None
-    queues: Positive | None = None
-    serial: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+ -]+$", max_length=20)] | None = None
-    wwn: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")] | None = None
+    iothread: Count | None = None
+    queues: Count | None = None
+    serial: Annotated[str, matching(r"[A-Za-z0-9_.+ -]+", max_length=20)] | None = None
+    wwn: Annotated[str, matching(r"[0-9a-f]{16}")] | None = None
     iotune: Iotune | None = None
     readonly: bool | None = None
     shareable: bool | None = None
@@ -107,5 +129,16 @@ class Disk(Spec, frozen=True, kw_only=True):
             exactly_one("a disk", **places)
         if self.size is not None and self.path is None:
             raise ValueError("'size' makes an image, so it goes with 'path'")
+        if self.io == "native" and self.cache not in (None, "none", "directsync"):
+            raise ValueError("io native needs cache none or directsync")
+        if self.wwn is not None and self.bus not in (None, "ide", "scsi"):
+            raise ValueError("'wwn' goes with bus scsi or ide")
+        fdc = "fdc" in (self.bus, *BUSES.get((self.target or "")[:2], ()))
+        if (self.bus or self.target) and fdc != (self.device == "floppy"):
+            raise ValueError("bus fdc goes with device floppy, and no other does")
+        if self.device == "lun" and self.path is not None:
+            raise ValueError("device lun is a block device; declare it under 'block'")
+        if self.format == "vhdx":
+            raise ValueError("libvirt knows no vhdx disk; convert the image by hand")
         if self.target and self.bus and self.bus not in BUSES[self.target[:2]]:
             raise ValueError(f"target {self.target} is none of bus {self.bus}")

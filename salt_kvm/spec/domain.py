@@ -9,12 +9,11 @@ from msgspec import Meta
 from salt_kvm.spec import console, devices, system, tuning
 from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.interface import Interface
-from salt_kvm.spec.types import Medium, Path, Size, Spec
-from salt_kvm.spec.values import Line, Positive, Text, Word
+from salt_kvm.spec.types import Medium, Path, Size, Spec, matching
+from salt_kvm.spec.values import Count, Line, Text, Word, all_different
 
 MiB = 1024**2
-Count = Annotated[int, Meta(ge=1, le=4096)]
-Lifecycle = Literal["destroy", "restart", "preserve", "rename-restart"]
+Lifecycle = Literal["destroy", "restart"]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 
 
@@ -28,7 +27,7 @@ class Domain(Spec, frozen=True, kw_only=True):
     vcpus: Count | None = None
     max_vcpus: Count | None = None
     cpu: Word | tuning.Cpu | None = None
-    machine: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
+    machine: Annotated[str, matching(r"[A-Za-z0-9_.-]+")] | None = None
     boot: list[Literal["hd", "cdrom", "network", "fd"]] | None = None
     os: system.Os | None = None
     cdrom: Medium | None = None
@@ -44,7 +43,7 @@ class Domain(Spec, frozen=True, kw_only=True):
     clock: system.Clock | None = None
     on_poweroff: Lifecycle | None = None
     on_reboot: Lifecycle | None = None
-    on_crash: Lifecycle | Literal["coredump-destroy", "coredump-restart"] | None = None
+    on_crash: Lifecycle | Literal["preserve", "coredump-destroy", "coredump-restart"] | None = None
     on_lockfailure: Literal["poweroff", "restart", "pause", "ignore"] | None = None
     pm: system.Pm | None = None
     tpm: devices.Tpm | bool | None = None
@@ -63,7 +62,7 @@ class Domain(Spec, frozen=True, kw_only=True):
     memory_devices: list[devices.MemoryDevice] | None = None
     memory_hotplug: tuning.MemoryHotplug | None = None
     memory_backing: tuning.MemoryBacking | None = None
-    iothreads: Positive | None = None
+    iothreads: Count | None = None
     cputune: tuning.Cputune | None = None
     numatune: tuning.Numatune | None = None
     memtune: tuning.Memtune | None = None
@@ -98,7 +97,18 @@ class Domain(Spec, frozen=True, kw_only=True):
             raise ValueError("two disks name the same path")
         if self.boot_orders() and self.boot:
             raise ValueError("'boot' and a device's 'boot_order' exclude each other")
+        if (self.on_poweroff, self.on_reboot) == ("restart", "destroy"):
+            raise ValueError("on_poweroff restart and on_reboot destroy exclude each other")
+        _check_video(self.video or [])
+        all_different("model", (panic.model for panic in self.panic or []))
+        all_different("type and index", ((c.type, c.index) for c in self.controllers or []))
+        all_different("target", (disk.target for disk in self.disk_list))
+        all_different("name", (channel.name for channel in self.channels or []))
+        all_different("target", (filesystem.target for filesystem in self.filesystems or []))
+        all_different("device", ((d.pci, d.usb, d.mdev) for d in self.hostdevs or []))
+        all_different("mac", (card.mac for card in self.interfaces or []))
         _check_cells(self)
+        _check_pins(self)
 
     @property
     def disk_list(self) -> list[Disk]:
@@ -112,6 +122,30 @@ class Domain(Spec, frozen=True, kw_only=True):
         if len(orders) != len(set(orders)):
             raise ValueError("two devices have the same 'boot_order'")
         return orders
+
+
+def _check_video(cards: list[console.Video]) -> None:
+    """libvirt makes the first card the primary one where none is said to be."""
+    primary = [index for index, card in enumerate(cards) if card.primary]
+    if len(primary) > 1:
+        raise ValueError("one video card at most is the primary one")
+    first = primary[0] if primary else 0
+    for index, card in enumerate(cards):
+        if index == first and card.primary is False:
+            raise ValueError("the first video card is the primary one; make another one that")
+        if card.model == "none" and len(cards) > 1:
+            raise ValueError("video model none means that there is no other")
+        if card.model not in ("virtio", "qxl") and index != first:
+            raise ValueError(f"video model {card.model} can only be the primary card")
+
+
+def _check_pins(want: Domain) -> None:
+    """libvirt drops the pin of a CPU that is not there."""
+    count = want.max_vcpus or want.vcpus
+    pins = want.cputune.vcpupin if want.cputune is not None else None
+    for pin in pins or []:
+        if count is not None and pin.vcpu >= count:
+            raise ValueError(f"there is no vcpu {pin.vcpu} to pin; the last one is {count - 1}")
 
 
 def _check_cells(want: Domain) -> None:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.types import Mac, Name, Path, Spec
-from salt_kvm.spec.values import Natural, PciAddress, Positive, Text, Uuid, Word, exactly_one
+from salt_kvm.spec.types import Mac, Name, Path, Spec, matching
+from salt_kvm.spec.values import PciAddress, Positive, Uuid, Word, exactly_one, goes_with
 
-Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]
+Device = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,15}")]
 VlanId = Annotated[int, Meta(ge=0, le=4095)]
 
 
@@ -36,6 +36,10 @@ class CardRate(Spec, frozen=True, kw_only=True):
     burst: Positive | None = None
     floor: Positive | None = None
 
+    def __post_init__(self) -> None:
+        if self.average is None and self.floor is None:
+            raise ValueError("a rate needs 'average' or, inbound, 'floor'")
+
 
 class CardBandwidth(Spec, frozen=True, kw_only=True):
     """What the guest may receive and send."""
@@ -43,12 +47,22 @@ class CardBandwidth(Spec, frozen=True, kw_only=True):
     inbound: CardRate | None = None
     outbound: CardRate | None = None
 
+    def __post_init__(self) -> None:
+        if self.outbound is not None and self.outbound.floor is not None:
+            raise ValueError("'floor' goes with inbound")
+
+
+# libvirt drops a variable with any other character in it.
+Variable = Annotated[str, matching(r"[A-Za-z0-9_]{1,255}")]
+VariableValue = Annotated[str, matching(r"[A-Za-z0-9_.:]{1,255}")]
+
 
 class Filter(Spec, frozen=True, kw_only=True):
     """A filter of libvirt's packet filters, with its variables."""
 
-    name: Name
-    parameters: dict[Word, Text] | None = None
+    # libvirt writes it into its own document without escaping it.
+    name: Word
+    parameters: dict[Variable, VariableValue] | None = None
 
 
 class Interface(Spec, frozen=True, kw_only=True):
@@ -62,10 +76,10 @@ class Interface(Spec, frozen=True, kw_only=True):
     vhostuser: VhostUser | None = None
     hostdev: PciAddress | None = None
     mode: Literal["bridge", "vepa", "private", "passthrough"] | None = None
-    portgroup: Name | None = None
+    portgroup: Word | None = None
     virtualport: VirtualPort | None = None
     mac: Mac | None = None
-    model: Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")] | None = None
+    model: Annotated[str, matching(r"[a-z0-9-]+")] | None = None
     driver: Literal["vhost", "qemu", "vfio"] | None = None
     queues: Annotated[int, Meta(ge=1, le=256)] | None = None
     rx_queue_size: Positive | None = None
@@ -81,16 +95,24 @@ class Interface(Spec, frozen=True, kw_only=True):
     managed: bool | None = None
     rom: bool | None = None
     boot_order: Positive | None = None
-    acpi_index: Natural | None = None
+    acpi_index: Annotated[int, Meta(ge=1, le=16383)] | None = None
 
     def __post_init__(self) -> None:
         kind = exactly_one("an interface", **{name: getattr(self, name) for name in KINDS})
-        for field, kinds in GOES_WITH.items():
-            if getattr(self, field) is not None and kind not in kinds:
-                raise ValueError(f"{field!r} goes with {' or '.join(kinds)}, not with {kind!r}")
+        goes_with(self, kind, GOES_WITH)
+        if self.driver is not None and (self.driver == "vfio") != (kind == "hostdev"):
+            raise ValueError("driver vfio goes with 'hostdev', and no other does")
+        virtio = ("driver", "queues", "rx_queue_size", "tx_queue_size")
+        if kind != "hostdev" and self.model is not None and not self.model.startswith("virtio"):
+            goes_with(self, self.model, dict.fromkeys(virtio, ("virtio",)))
+        for name in ("rx_queue_size", "tx_queue_size"):
+            size = getattr(self, name)
+            if size is not None and size & (size - 1):
+                raise ValueError(f"{name!r} is a power of two, like 512")
 
 
-KINDS = ("network", "bridge", "direct", "user", "ethernet", "vhostuser", "hostdev")
+CARDS = ("network", "bridge", "direct", "user", "ethernet", "vhostuser")
+KINDS = (*CARDS, "hostdev")
 GOES_WITH = {
     "mode": ("direct",),
     "portgroup": ("network",),
@@ -98,4 +120,6 @@ GOES_WITH = {
     "vlan": ("network", "bridge", "direct", "hostdev"),
     "filterref": ("network", "bridge", "ethernet"),
     "bandwidth": ("network", "bridge", "direct", "ethernet"),
+    "isolated": ("network", "bridge"),
+    **dict.fromkeys(("mtu", "queues", "rx_queue_size", "tx_queue_size"), CARDS),
 }

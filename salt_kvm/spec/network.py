@@ -9,7 +9,6 @@ from msgspec import Meta
 
 from salt_kvm.spec.network_values import (
     MANAGED,
-    all_different,
     check_inside,
     check_mode,
     lease_seconds,
@@ -17,12 +16,13 @@ from salt_kvm.spec.network_values import (
     split_ports,
     split_range,
 )
-from salt_kvm.spec.types import Mac, Name, Path, Spec
+from salt_kvm.spec.types import Mac, Name, Path, Spec, matching
+from salt_kvm.spec.values import Word, all_different
 
-Device = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]
-DnsName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,253}$")]
-Lease = Annotated[str, Meta(pattern=r"^(infinite|[1-9][0-9]{0,8}[smh])$")]
-PciAddress = Annotated[str, Meta(pattern=r"^([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$")]
+Device = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,15}")]
+DnsName = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,253}")]
+Lease = Annotated[str, matching(r"(infinite|[1-9][0-9]{0,8}[smh])")]
+PciAddress = Annotated[str, matching(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Number = Annotated[int, Meta(ge=0, le=65535)]
 Kilobytes = Annotated[int, Meta(ge=1, le=2**32 - 1)]
@@ -35,7 +35,7 @@ class DhcpHost(Spec, frozen=True, kw_only=True):
 
     ip: str
     mac: Mac | None = None
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2})+$")] | None = None
+    id: Annotated[str, matching(r"[0-9a-f]{2}(:[0-9a-f]{2})+")] | None = None
     name: Name | None = None
     lease: Lease | None = None
 
@@ -51,7 +51,7 @@ class DhcpHost(Spec, frozen=True, kw_only=True):
 class Bootp(Spec, frozen=True, kw_only=True):
     """What a guest that boots from the network loads, and from which server."""
 
-    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.+/:%,-]+$")]
+    file: Annotated[str, matching(r"[A-Za-z0-9_.+/:%,-]+")]
     server: Name | None = None
 
 
@@ -82,6 +82,8 @@ class Address(Spec, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_address(self.address, self.dhcp)
+        if self.tftp is not None and ipaddress.ip_interface(self.address).version != 4:
+            raise ValueError("'tftp' goes with an IPv4 address")
 
 
 class DnsHost(Spec, frozen=True, kw_only=True):
@@ -100,19 +102,24 @@ class Txt(Spec, frozen=True, kw_only=True):
     """A DNS TXT record."""
 
     name: DnsName
-    value: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=255)]
+    value: Annotated[str, matching(r"[^\x00-\x1f\x7f]*", max_length=255)]
 
 
 class Srv(Spec, frozen=True, kw_only=True):
     """A DNS SRV record: where a service of a domain is."""
 
-    service: Name
+    service: DnsName
     protocol: Literal["tcp", "udp"]
     domain: Name | None = None
     target: Name | None = None
     port: Port | None = None
     priority: Number | None = None
     weight: Number | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("port", "priority", "weight"):
+            if self.target is None and getattr(self, name) is not None:
+                raise ValueError(f"{name!r} goes with 'target'")
 
 
 class Forwarder(Spec, frozen=True, kw_only=True):
@@ -139,6 +146,9 @@ class Dns(Spec, frozen=True, kw_only=True):
     srv: list[Srv] | None = None
 
     def __post_init__(self) -> None:
+        served = (self.forwarders, self.hosts, self.txt, self.srv)
+        if self.enable is False and any(served):
+            raise ValueError("with enable: false there is nothing to answer; leave the rest out")
         all_different("host's ip", (ipaddress.ip_address(host.ip) for host in self.hosts or []))
         all_different("TXT name", (txt.name for txt in self.txt or []))
         services = ((s.service, s.protocol, s.domain, s.target) for s in self.srv or [])
@@ -187,7 +197,8 @@ class Vlan(Spec, frozen=True, kw_only=True):
 class Portgroup(Spec, frozen=True, kw_only=True):
     """Settings that a guest's card takes over by naming this group."""
 
-    name: Name
+    # libvirt writes it into its own document without escaping it.
+    name: Word
     default: bool = False
     virtualport: VirtualPort | None = None
     vlan: VlanId | Vlan | None = None
@@ -280,14 +291,27 @@ class Network(Spec, frozen=True, kw_only=True):
         if sum(group.default for group in groups) > 1:
             raise ValueError("one portgroup at most is the default")
         all_different("route", (ipaddress.ip_network(route.to) for route in self.routes or []))
+        self._check_gateways()
         all_different("device", self.devices or [])
+        if self.forward == "bridge" and self.bridge is not None and self.devices:
+            raise ValueError("with forward: bridge declare either 'bridge' or 'devices'")
         if self.forward in MANAGED and len(self.devices or []) > 1:
             raise ValueError(f"with forward: {self.forward} one device at most is possible")
         all_different("address", (str(pci(address)) for address in self.addresses or []))
         if isinstance(self.dns, list):
             Dns(hosts=self.dns)
 
+    def _check_gateways(self) -> None:
+        own = [self.ip] if self.ip is not None else [ip.address for ip in self.ips or []]
+        networks = [ipaddress.ip_interface(address).network for address in own]
+        for route in self.routes or []:
+            gateway = ipaddress.ip_address(route.gateway)
+            if networks and not any(gateway in network for network in networks):
+                raise ValueError(f"the gateway {gateway} is in none of the network's own addresses")
+
 
 def _check_address(address: str, dhcp: Dhcp | None) -> None:
     dhcp = dhcp or Dhcp()
+    if dhcp.bootp is not None and ipaddress.ip_interface(address).version != 4:
+        raise ValueError("'bootp' goes with an IPv4 address")
     check_inside(address, dhcp.ranges or [], (host.ip for host in dhcp.hosts or []))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -67,15 +67,6 @@ def pci(text: str) -> dict[str, str]:
         "slot": f"0x{slot}",
         "function": f"0x{function}",
     }
-
-
-def all_different(what: str, values: Iterable[Hashable]) -> None:
-    """Raise where two values are the same; ``None`` is no value."""
-    seen = set()
-    for value in values:
-        if value is not None and value in seen:
-            raise ValueError(f"two entries have the same {what}; remove one")
-        seen.add(value)
 
 
 def check_mode(forward: str | None, declared: Iterable[str]) -> None:

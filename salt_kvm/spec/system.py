@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.types import Path, Spec
+from salt_kvm.spec.types import Path, Spec, matching
 from salt_kvm.spec.values import Hex, Natural, Positive, Text, Word
 
 
@@ -38,15 +38,26 @@ class Os(Spec, frozen=True, kw_only=True):
             raise ValueError("'secure_boot' and 'enrolled_keys' need firmware: efi")
         if self.firmware == "efi" and self.loader is not None:
             raise ValueError("firmware: efi chooses the loader; declare one of the two")
+        chosen = ("loader_type", "loader_readonly", "nvram_template")
+        wrong = [name for name in chosen if getattr(self, name) is not None]
+        if self.firmware is not None and wrong:
+            raise ValueError(f"'firmware' chooses {wrong[0]!r}; declare one of the two")
+
+
+# libvirt drops every other name.
+Bios = Literal["vendor", "version", "date", "release"]
+System = Literal["manufacturer", "product", "version", "serial", "uuid", "sku", "family"]
+Baseboard = Literal["manufacturer", "product", "version", "serial", "asset", "location"]
+Chassis = Literal["manufacturer", "version", "serial", "asset", "sku"]
 
 
 class Sysinfo(Spec, frozen=True, kw_only=True):
     """What the guest reads in its SMBIOS tables; names as in libvirt's format."""
 
-    bios: dict[Word, Text] | None = None
-    system: dict[Word, Text] | None = None
-    baseboard: dict[Word, Text] | None = None
-    chassis: dict[Word, Text] | None = None
+    bios: dict[Bios, Text] | None = None
+    system: dict[System, Text] | None = None
+    baseboard: dict[Baseboard, Text] | None = None
+    chassis: dict[Chassis, Text] | None = None
     oem_strings: list[Text] | None = None
 
 
@@ -64,13 +75,13 @@ class Hyperv(Spec, frozen=True, kw_only=True):
     mode: Literal["custom", "passthrough"] | None = None
     relaxed: bool | None = None
     vapic: bool | None = None
-    spinlocks: Annotated[int, Meta(ge=4095, le=2**32 - 1)] | None = None
+    spinlocks: Annotated[int, Meta(ge=4095, le=2**31 - 1)] | None = None
     vpindex: bool | None = None
     runtime: bool | None = None
     synic: bool | None = None
     stimer: bool | None = None
     reset: bool | None = None
-    vendor_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9 _.-]{1,12}$")] | None = None
+    vendor_id: Annotated[str, matching(r"[A-Za-z0-9 _.-]{1,12}")] | None = None
     frequencies: bool | None = None
     reenlightenment: bool | None = None
     tlbflush: bool | None = None
@@ -121,6 +132,9 @@ class Clock(Spec, frozen=True, kw_only=True):
             raise ValueError("'timezone' goes with offset timezone, which needs it")
         if self.basis is not None and self.offset != "variable":
             raise ValueError("'basis' goes with offset variable")
+        offsets = ("utc", "localtime") if self.adjustment == "reset" else ("variable",)
+        if self.adjustment is not None and self.offset not in offsets:
+            raise ValueError(f"adjustment {self.adjustment} goes with offset {offsets[0]}")
 
 
 class Pm(Spec, frozen=True, kw_only=True):

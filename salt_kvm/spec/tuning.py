@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from salt_kvm.spec.types import Path, Size, Spec
-from salt_kvm.spec.values import Natural, Positive, Set, Word
+from salt_kvm.spec.values import Count, Index, Natural, Positive, Set, Word, all_different
 
 Period = Annotated[int, Meta(ge=1000, le=1000000)]
+# Microseconds from 1000 on; 0 and -1 are no limit.
 Quota = Annotated[int, Meta(ge=-1, le=17592186044415)]
 Weight = Annotated[int, Meta(ge=100, le=1000)]
 Policy = Literal["force", "require", "optional", "disable", "forbid"]
@@ -27,14 +28,14 @@ class Topology(Spec, frozen=True, kw_only=True):
 class Sibling(Spec, frozen=True, kw_only=True):
     """How far another cell is away; 10 is the cell itself."""
 
-    id: Natural
+    id: Index
     value: Annotated[int, Meta(ge=10, le=255)]
 
 
 class Cell(Spec, frozen=True, kw_only=True):
     """A NUMA cell of the guest."""
 
-    id: Natural
+    id: Index
     cpus: Set | None = None
     memory: Size
     mem_access: Literal["shared", "private"] | None = None
@@ -69,6 +70,8 @@ class Cpu(Spec, frozen=True, kw_only=True):
             raise ValueError("'model' goes with mode custom")
         if self.mode == "custom" and self.model is None:
             raise ValueError("mode custom needs 'model'")
+        if self.vendor is not None and self.model is None:
+            raise ValueError("'vendor' needs 'model'")
         if self.migratable is not None and self.mode not in ("host-passthrough", "maximum"):
             raise ValueError("'migratable' goes with mode host-passthrough or maximum")
 
@@ -99,18 +102,22 @@ class MemoryBacking(Spec, frozen=True, kw_only=True):
     nosharepages: bool | None = None
     discard: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.hugepages and (self.source == "anonymous" or self.allocation == "ondemand"):
+            raise ValueError("'hugepages' go with no anonymous source and no allocation ondemand")
+
 
 class VcpuPin(Spec, frozen=True, kw_only=True):
     """The host's CPUs on which a virtual one may run."""
 
-    vcpu: Natural
+    vcpu: Index
     cpuset: Set
 
 
 class IothreadPin(Spec, frozen=True, kw_only=True):
     """The host's CPUs on which an I/O thread may run."""
 
-    iothread: Positive
+    iothread: Count
     cpuset: Set
 
 
@@ -130,11 +137,18 @@ class Cputune(Spec, frozen=True, kw_only=True):
     emulatorpin: Set | None = None
     iothreadpin: list[IothreadPin] | None = None
 
+    def __post_init__(self) -> None:
+        all_different("vcpu", (pin.vcpu for pin in self.vcpupin or []))
+        all_different("iothread", (pin.iothread for pin in self.iothreadpin or []))
+        for name in ("quota", "global_quota", "emulator_quota", "iothread_quota"):
+            if 0 < (getattr(self, name) or 0) < 1000:
+                raise ValueError(f"{name!r} is -1 (no limit) or 1000 microseconds at least")
+
 
 class Memnode(Spec, frozen=True, kw_only=True):
     """Where the memory of one of the guest's NUMA cells comes from."""
 
-    cellid: Natural
+    cellid: Index
     mode: Literal["strict", "preferred", "interleave", "restrictive"]
     nodeset: Set
 
@@ -146,6 +160,11 @@ class Numatune(Spec, frozen=True, kw_only=True):
     nodeset: Set | None = None
     placement: Literal["static", "auto"] | None = None
     memnode: list[Memnode] | None = None
+
+    def __post_init__(self) -> None:
+        if self.nodeset is not None and self.placement == "auto":
+            raise ValueError("'nodeset' and placement auto exclude each other")
+        all_different("cellid", (node.cellid for node in self.memnode or []))
 
 
 class Memtune(Spec, frozen=True, kw_only=True):
@@ -167,9 +186,17 @@ class BlkioDevice(Spec, frozen=True, kw_only=True):
     read_iops_sec: Natural | None = None
     write_iops_sec: Natural | None = None
 
+    def __post_init__(self) -> None:
+        limits = (getattr(self, name) for name in self.__struct_fields__ if name != "path")
+        if not any(limits):
+            raise ValueError("a device without any limit; leave it out")
+
 
 class Blkiotune(Spec, frozen=True, kw_only=True):
     """The guest's share of the host's block devices."""
 
     weight: Weight | None = None
     devices: list[BlkioDevice] | None = None
+
+    def __post_init__(self) -> None:
+        all_different("path", (device.path for device in self.devices or []))

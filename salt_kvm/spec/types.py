@@ -26,6 +26,8 @@ _UNWRITABLE = r"\x00-\x1f\ud800-\udfff\ufffe\uffff"
 _NAME = re.compile(rf"[^/{_UNWRITABLE}]{{1,255}}")
 _PATH = re.compile(rf"/[^{_UNWRITABLE}]{{0,4095}}")
 _LARGEST = 2**63 - 1
+# In Python and in a JSON Schema alike.
+END = r"$(?!\n)"
 
 
 class Size(int):
@@ -59,6 +61,16 @@ class Medium(str):
 
 class Name(str):
     """A name of a libvirt object: not empty, no slash, no control character."""
+
+
+def matching(
+    pattern: str, *, min_length: int | None = None, max_length: int | None = None
+) -> msgspec.Meta:
+    """Return the limits of a text: the whole of it matches, to its last character.
+
+    A ``$`` alone would also let a newline behind the match pass.
+    """
+    return msgspec.Meta(pattern=rf"^{pattern}{END}", min_length=min_length, max_length=max_length)
 
 
 def parse_size(value: Any) -> Size:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated
 
 from msgspec import Meta
 
-# XML has no way to write the other control characters, and a parser turns \r into \n.
-_WRITABLE = r"^[^\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]*$"
-_ONE_LINE = r"^[^\x00-\x1f\ud800-\udfff\ufffe\uffff]*$"
+from salt_kvm.spec.types import matching
 
-Text = Annotated[str, Meta(pattern=_WRITABLE, min_length=1, max_length=65536)]
-Line = Annotated[str, Meta(pattern=_ONE_LINE, min_length=1, max_length=255)]
-Word = Annotated[str, Meta(pattern=r"^(?!.*\.\.)[A-Za-z0-9_.:+/-]{1,255}$")]
+# XML has no way to write the other control characters, and a parser turns \r into \n.
+_WRITABLE = r"[^\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]*"
+_ONE_LINE = r"[^\x00-\x1f\ud800-\udfff\ufffe\uffff]*"
+
+Text = Annotated[str, matching(_WRITABLE, min_length=1, max_length=65536)]
+Line = Annotated[str, matching(_ONE_LINE, min_length=1, max_length=255)]
+Word = Annotated[str, matching(r"(?!.*\.\.)[A-Za-z0-9_.:+/-]{1,255}")]
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+# What libvirt keeps a record of each: a slip must not fill its memory.
+Count = Annotated[int, Meta(ge=1, le=4096)]
+Index = Annotated[int, Meta(ge=0, le=4095)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 # A user or group of the host, by name or by number.
 Account = (
@@ -24,13 +30,27 @@ Account = (
 # Processors or NUMA nodes: a number, or ``0-3,^2``.
 Set = (
     Annotated[int, Meta(ge=0, le=65535)]
-    | Annotated[str, Meta(pattern=r"^\^?[0-9]{1,5}(-[0-9]{1,5})?(,\^?[0-9]{1,5}(-[0-9]{1,5})?)*$")]
+    | Annotated[str, matching(r"\^?[0-9]{1,5}(-[0-9]{1,5})?(,\^?[0-9]{1,5}(-[0-9]{1,5})?)*")]
 )
-Uuid = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$")]
-PciAddress = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$")]
-Hex = (
-    Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{1,8}$")] | Annotated[int, Meta(ge=0, le=2**32 - 1)]
-)
+Uuid = Annotated[str, matching(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")]
+PciAddress = Annotated[str, matching(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
+Hex = Annotated[str, matching(r"0x[0-9a-fA-F]{1,8}")] | Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+def goes_with(spec: object, kind: str, rules: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise where a field is declared that libvirt refuses or drops for this kind of a thing."""
+    for field, kinds in rules.items():
+        if getattr(spec, field) is not None and kind not in kinds:
+            raise ValueError(f"{field!r} goes with {' or '.join(kinds)}, not with {kind!r}")
+
+
+def all_different(what: str, values: Iterable[Hashable]) -> None:
+    """Raise where two values are the same; ``None`` is no value."""
+    seen = set()
+    for value in values:
+        if value is not None and value in seen:
+            raise ValueError(f"two entries have the same {what}; remove one")
+        seen.add(value)
 
 
 def exactly_one(what: str, **values: object) -> str:

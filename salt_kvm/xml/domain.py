@@ -210,6 +210,7 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
     machine = "" if kind is None else kind.get("machine", "")
     modern = machine != "pc" and not machine.startswith("pc-i440fx")
     _forget_mirrored_console(document)
+    _forget_template(document)
     for device in added:
         if device.tag == "interface":
             _complete_interface(document, device)
@@ -231,6 +232,14 @@ def _forget_mirrored_console(document: ET.Element) -> None:
         for console in found.findall("console"):
             if at("target", "type")(console) == "serial":
                 found.remove(console)
+
+
+def _forget_template(document: ET.Element) -> None:
+    """Firmware that libvirt chooses comes with its own template of an NVRAM file."""
+    system = document.find("os")
+    if system is not None and "firmware" in system.attrib and system.find("loader") is None:
+        for nvram in system.findall("nvram"):
+            nvram.attrib.pop("template", None)
 
 
 def _complete_interface(document: ET.Element, card: ET.Element) -> None:

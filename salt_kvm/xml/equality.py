@@ -61,6 +61,11 @@ def same_mode(seen: str, want: str) -> bool:
     return seen.lstrip("0") == want.lstrip("0")
 
 
+def same_power(seen: str, want: str) -> bool:
+    """libvirt rounds a video memory up to a power of two."""
+    return seen == want or (want.isdigit() and seen == str(1 << (int(want) - 1).bit_length()))
+
+
 def same_set(seen: str, want: str) -> bool:
     """``0,1,2`` is ``0-2``."""
     return _members(seen) == _members(want)
@@ -98,6 +103,7 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("forwarder", "addr"): same_address,
     ("route", "gateway"): same_address,
     ("address", "uuid"): same_case,
+    **{("model", name): same_power for name in ("ram", "vram", "vgamem")},
     ("policy", ""): same_number,
     **{("address", part): same_number for part in ("domain", "bus", "slot", "function")},
     **{(tag, "id"): same_number for tag in ("vendor", "product")},
@@ -108,7 +114,7 @@ EQUAL: dict[tuple[str, str], Same] = {
 }
 
 
-# What an attribute that libvirt left out stands for.
+# What an attribute or, with ``""``, an element that libvirt left out stands for.
 OMITTED: dict[tuple[str, str], str] = {
     ("graphics", "port"): "-1",
     ("forward", "managed"): "no",
@@ -122,6 +128,21 @@ OMITTED: dict[tuple[str, str], str] = {
     ("memory", "placement"): "static",
     ("srv", "priority"): "0",
     ("srv", "weight"): "0",
+    ("backend", "persistent_state"): "no",
+    ("stats", "period"): "0",
+    ("model", "primary"): "no",
+    ("model", "heads"): "1",
+    ("interface", "managed"): "no",
+    ("driver", "queues"): "1",
+    ("graphics", "defaultMode"): "any",
+    **{(f"{whose}quota", ""): "0" for whose in ("", "global_", "emulator_", "iothread_")},
+    **{
+        (f"{which}_{what}{most}", ""): "0"
+        for which in ("total", "read", "write")
+        for what in ("bytes_sec", "iops_sec")
+        for most in ("", "_max")
+    },
+    ("size_iops_sec", ""): "0",
 }
 
 

@@ -29,7 +29,7 @@ CONTAINERS = {
     "dns", "dhcp", "nat", "bandwidth", "cputune", "numatune", "memtune", "blkiotune", "iotune",
     "memoryBacking", "features", "hyperv", "kvm", "numa", "firmware", "devices", "pm", "distances",
     "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks", "mount_opts",
-    "config_opts",
+    "config_opts", "bios", "system", "baseBoard", "chassis",
 }  # fmt: skip
 
 Place = tuple[str, str]
@@ -67,6 +67,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
     "model": (_variant("@type", "@*"),),
     "listen": (_variant("@type", "@*"),),
     "clock": (_variant("@offset", "@*"),),
+    "os": (_variant("@firmware", "loader"),),
 }
 
 # Of two ways to say the same thing libvirt takes one: what is declared drives out the other.
@@ -190,7 +191,7 @@ class _Walk:
         elif match is not None:
             self._note(parent, want, match)
             yield from self.element(match, want, path)
-        elif not _only_absent(want) and not _nothing(want):
+        elif not _only_absent(want) and not _nothing(want) and not _left_out(want):
             new = _without_markers(want)
             leaf = not len(new) and not new.attrib
             yield Difference(path, None, summary(new), raw=(new.text or "") if leaf else None)
@@ -209,6 +210,8 @@ def _varies(seen: ET.Element, want: ET.Element, tag: str, attribute: str) -> boo
     value = None if declared is None else declared.get(attribute)
     if here is None or value is None:
         return False
+    if value == ABSENT:
+        return attribute in here.attrib
     return not same(here.tag, attribute, here.get(attribute), value)
 
 
@@ -315,6 +318,15 @@ def _only_absent(want: ET.Element) -> bool:
 def _nothing(want: ET.Element) -> bool:
     """Tell whether an element is empty, and one that libvirt leaves out when it is."""
     return identity.local(want.tag) in CONTAINERS and not want.attrib and not len(want)
+
+
+def _left_out(want: ET.Element) -> bool:
+    """Tell whether an element says only what libvirt leaves out: ``<quota>0</quota>``, no child."""
+    text = (want.text or "").strip()
+    said = [same(want.tag, name, None, value) for name, value in want.attrib.items()]
+    said += [same(want.tag, "", None, text)] if text else []
+    said += [ABSENT in e.attrib or _only_absent(e) or _nothing(e) or _left_out(e) for e in want]
+    return bool(said) and all(said)
 
 
 def _without_markers(want: ET.Element) -> ET.Element:

@@ -9,7 +9,7 @@ import msgspec
 
 from salt_kvm.spec import system, tuning
 from salt_kvm.spec.values import Word
-from salt_kvm.xml.intent import element
+from salt_kvm.xml.intent import ABSENT, element
 from salt_kvm.xml.rows import (
     Said,
     Tables,
@@ -46,10 +46,18 @@ def _features(value: Mapping[Word, str | bool]) -> Said:
 
 
 def _hugepages(value: list[tuning.Page] | bool) -> Said:
-    if isinstance(value, bool):
-        return flag(value)
+    if isinstance(value, bool) or not value:
+        return flag(bool(value))
     pages = ({"size": kib(p.size), "unit": "KiB", "nodeset": p.nodeset} for p in value)
     return [element("page", page) for page in pages]
+
+
+def _nodeset(value: int | str) -> Said:
+    return {"nodeset": value, "placement": "static"}
+
+
+def _placement(value: str) -> Said:
+    return {"placement": value, **({"nodeset": ABSENT} if value == "auto" else {})}
 
 
 def _firmware(name: str) -> Any:
@@ -126,8 +134,8 @@ TABLES: Tables = {
     tuning.IothreadPin: rows(("iothread", "@iothread"), ("cpuset", "@cpuset")),
     tuning.Numatune: rows(
         ("mode", "memory@mode"),
-        ("nodeset", "memory@nodeset"),
-        ("placement", "memory@placement"),
+        ("nodeset", "memory", _nodeset),
+        ("placement", "memory", _placement),
         ("memnode", "memnode"),
     ),
     tuning.Memnode: rows(("cellid", "@cellid"), ("mode", "@mode"), ("nodeset", "@nodeset")),
@@ -142,6 +150,7 @@ TABLES: Tables = {
         ("firmware", "@firmware"),
         ("secure_boot", "firmware", _firmware("secure-boot")),
         ("enrolled_keys", "firmware", _firmware("enrolled-keys")),
+        ("loader", "@firmware", lambda path: None),
         ("loader", "loader"),
         ("loader_type", "loader@type"),
         ("loader_secure", "loader@secure"),

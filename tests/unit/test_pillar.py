@@ -74,7 +74,7 @@ BAD = [
     ),
     (
         {"domains": {"w": {"graphics": [{"password": "ninechars"}]}}},
-        ["kvm:domains:w:graphics[0]: a VNC password has 8 characters at most"],
+        ["kvm:domains:w:graphics[0]: a VNC password has 8 characters of ASCII at most"],
     ),
     ({"images": {"opt/x.raw": {}}}, ["kvm:images (a key): 'opt/x.raw' is no absolute path"]),
     ({"images": {"/x": {"size": "-1G"}}}, ["kvm:images:/x:size: '-1G' is no size"]),
@@ -222,6 +222,37 @@ BAD = [
     (
         {"networks": {"n": {"bandwidth": {"inbound": {"average": 0}}}}},
         ["kvm:networks:n:bandwidth:inbound:average: Expected 'int' >= 1, not 0"],
+    ),
+    (
+        {"networks": {"n": {"ips": [{"address": "fd00::1/64", "tftp": "/srv"}]}}},
+        ["kvm:networks:n:ips[0]: 'tftp' goes with an IPv4 address"],
+    ),
+    (
+        {
+            "networks": {
+                "n": {
+                    "ip": "10.0.0.1/24",
+                    "routes": [{"to": "10.1.0.0/24", "gateway": "10.2.0.1"}],
+                }
+            }
+        },
+        ["kvm:networks:n: the gateway 10.2.0.1 is in none of the network's own addresses"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"enable": False, "txt": [{"name": "a", "value": "b"}]}}}},
+        ["kvm:networks:n:dns: with enable: false there is nothing to answer"],
+    ),
+    (
+        {"networks": {"n": {"dns": {"srv": [{"service": "a", "protocol": "tcp", "port": 1}]}}}},
+        ["kvm:networks:n:dns:srv[0]: 'port' goes with 'target'"],
+    ),
+    (
+        {"networks": {"n": {"portgroups": [{"name": "a & b"}]}}},
+        ["kvm:networks:n:portgroups[0]:name: Expected 'str' matching"],
+    ),
+    (
+        {"networks": {"n": {"forward": "bridge", "bridge": "br0", "devices": ["eth0"]}}},
+        ["kvm:networks:n: with forward: bridge declare either 'bridge' or 'devices'"],
     ),
     ({"pools": {"p": {"path": "images"}}}, ["kvm:pools:p:path: 'images' is no absolute path"]),
     ("kvm", ["kvm: Expected 'mapping', got 'str'"]),
