@@ -1,22 +1,22 @@
 """Any valid pillar makes a document, any hostile one an error; merging loses nothing."""
 
 import copy
-import types
-import typing
-from typing import Annotated, Literal
 from xml.etree import ElementTree as ET
 
-import msgspec
 import pytest
-from golden_cases import cases
+from golden_cases import cases, document
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from strategies import DOMAINS, NETWORKS, Files, Walk
 
 from salt_kvm.errors import SpecError
-from salt_kvm.seen import Facts
+from salt_kvm.nouns import NOUNS
+from salt_kvm.plan import steps
+from salt_kvm.plan.domain import DomainSeen
+from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
-from salt_kvm.spec.types import Mac, Medium, Mode, Name, Path, Size, Spec
+from salt_kvm.spec.network import Network
 from salt_kvm.xml import domain
 from salt_kvm.xml.merge import merge
 
@@ -25,62 +25,6 @@ SLOW = settings(deadline=None, max_examples=60, suppress_health_check=list(Healt
 HOSTILE = ["<a b='c'>&amp;\"]]>", "../../etc/passwd", "/srv/../etc", "nul\0", "x" * 10_000_000,
            "\ud800", "\x01", "\r\n", False, True, None, 0, -1, 1e300, [], {}, [[]], {"a": 1},
            "no", "", " ", "{{ 1 }}", "%s", "\ufffe"]  # fmt: skip
-PLAIN = {
-    Path: st.sampled_from(["/srv/a", "/dev/b<&>'\"", "/c d"]),
-    Medium: st.sampled_from(["", "/srv/a.iso"]),
-    Name: st.sampled_from(["default", "a & b", "<x>"]),
-    Size: st.sampled_from(["64MiB", "1GiB", 3 * 1024**2 + 1]),
-    Mac: st.sampled_from(["52:54:00:00:00:01", "52:54:00:AA:BB:02"]),
-    Mode: st.just("0640"),
-    bool: st.booleans(),
-    float: st.just(2.0),
-    int: st.integers(0, 9),
-}
-
-
-def values(kind):
-    """Return a strategy for what a pillar may say where a spec has this type."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
-        return annotated(arguments[0], arguments[1:])
-    if origin is Literal:
-        return st.sampled_from(arguments)
-    if origin in (typing.Union, types.UnionType):
-        return st.one_of(*(values(arg) for arg in arguments if arg is not type(None)))
-    if origin is list:
-        return st.lists(values(arguments[0]), max_size=2)
-    if origin is dict:
-        return st.dictionaries(*map(values, arguments), max_size=2)
-    if isinstance(kind, type) and issubclass(kind, Spec):
-        return specs(kind)
-    return PLAIN[kind] if kind in PLAIN else st.text(max_size=8)
-
-
-def annotated(kind, metas):
-    """Return a strategy that keeps to limits and patterns."""
-    limits = {k: getattr(m, k) for m in metas for k in ("ge", "le", "pattern", "min_length")}
-    limits = {k: v for k, v in limits.items() if v is not None}
-    if typing.get_origin(kind) is list:
-        return st.lists(values(typing.get_args(kind)[0]), min_size=1, max_size=2)
-    if kind is int:
-        return st.integers(limits.get("ge"), limits.get("le"))
-    return st.from_regex(limits["pattern"]).filter(lambda text: 0 < len(text) <= 20)
-
-
-def specs(kind):
-    """Return a strategy for mappings that may be a spec; only a few of its keys at a time."""
-    hints = {
-        name: hint
-        for name, hint in typing.get_type_hints(kind, include_extras=True).items()
-        if name not in ("xml", "metadata", "state")
-    }
-    needed = [f.name for f in msgspec.structs.fields(kind) if f.required]
-    optional = [name for name in hints if name not in needed]
-    return st.lists(st.sampled_from(optional or needed), max_size=3, unique=True).flatmap(
-        lambda chosen: st.fixed_dictionaries(
-            {name: values(hints[name]) for name in {*needed, *chosen}}
-        )
-    )
 
 
 def converted(fields):
@@ -101,19 +45,20 @@ def intent_of(fields):
     return domain.intent("web1", valid(fields), FACTS)
 
 
-DOMAINS = specs(Domain)
+# Any text, number and combination that the types allow.
+WORDS = Walk().specs(Domain)
 SEEN = [path.with_suffix(".xml").read_text() for path, _fields in cases("domain")]
 
 
 @SLOW
-@given(DOMAINS)
+@given(WORDS)
 def test_a_valid_spec_is_well_formed(fields):
     text = ET.tostring(intent_of(fields).xml, encoding="unicode")
     assert ET.canonicalize(text) == ET.canonicalize(ET.tostring(ET.fromstring(text)))
 
 
 @SLOW
-@given(st.sampled_from(SEEN), DOMAINS)
+@given(st.sampled_from(SEEN), WORDS)
 def test_merging_twice_is_no_difference(seen, fields):
     intent = intent_of(fields)
     first = merge(ET.fromstring(seen), intent)
@@ -146,6 +91,69 @@ def test_an_empty_spec_changes_nothing(seen):
     assert again.differences == ()
     assert ET.canonicalize(ET.tostring(again.xml)) == before
 
+
+# What takes something away, and what of a pillar allows it.
+TAKES = {
+    steps.Undefine: lambda want: want.state == "absent",
+    steps.RemoveImage: lambda want: want.state == "absent" and want.disks == "delete",
+    steps.Shutdown: lambda want: want.state in ("absent", "stopped") or want.restart,
+    steps.Stop: lambda want: want.state in ("absent", "stopped"),
+    steps.RestartNetwork: lambda want: want.restart,
+}
+GENTLE = {
+    steps.Define, steps.SetAutostart, steps.Start, steps.AttachDevice, steps.DetachDevice,
+    steps.UpdateDevice, steps.SetProperty, steps.UpdateNetwork, steps.CreateImage, steps.ResizeLive,
+}  # fmt: skip
+ENDS = st.fixed_dictionaries({
+    "state": st.sampled_from(["present", "running", "stopped", "absent"]),
+    "restart": st.sampled_from([None, True, False]),
+})  # fmt: skip
+
+
+def planned(noun, before, after, *, active, persistent):
+    """Return what is wanted, and the steps from one pillar's object to another's."""
+    spec = Domain if noun == "domain" else Network
+    try:
+        text = ET.tostring(document(noun, "web1", {**SMALL[noun], **before}), encoding="unicode")
+        want = convert(spec, after, "x")
+        there = Observed(noun, "web1", text, text if active else None, persistent=persistent)
+        seen = DomainSeen(there, Files(there=True), FACTS, True) if noun == "domain" else there
+        return want, list(NOUNS[noun].plan("web1", want, seen))
+    except SpecError:
+        assume(False)
+
+
+SMALL = {"domain": {"memory": "64MiB"}, "network": {}}
+
+
+@SLOW
+@given(
+    st.sampled_from([("domain", DOMAINS), ("network", NETWORKS)]).flatmap(
+        lambda noun: st.tuples(st.just(noun[0]), noun[1], noun[1])
+    ),
+    ENDS,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nothing_is_taken_away_that_the_pillar_does_not_allow(
+    pair, ends, delete, active, persistent
+):
+    noun, before, after = pair
+    assume(active or persistent)
+    if noun == "domain" and ends["state"] == "absent" and delete:
+        after = {**after, "disks": "delete"}
+    want, made = planned(noun, before, {**after, **ends}, active=active, persistent=persistent)
+    for step in made:
+        kind = type(step)
+        assert kind in GENTLE or TAKES[kind](want), step
+    if want.state != "absent":
+        # A device is pulled out only where its list is declared.
+        tags = {step.device.partition("[")[0] for step in made if type(step) is steps.DetachDevice}
+        assert tags <= {tag for tag, name in LISTS.items() if name in after}
+
+
+LISTS = {"disk": "disks", "interface": "interfaces"}
 
 EXAMPLES = [fields for _path, fields in cases("domain")]
 

@@ -1,0 +1,103 @@
+"""A libvirtd that a test may kill, beside that of the machine: with folders and a network apart."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+# What of the machine's libvirtd a second one must not see.
+FOLDERS = ("/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
+SECONDS = 30
+# A document that makes it take all the memory there is must not hurt the machine.
+MEMORY = 8 * 1024**3
+PREPARE = """
+set -e
+for folder in {folders}; do mount -t tmpfs tmpfs $folder; done
+mkdir -p /var/lib/libvirt/qemu /var/lib/libvirt/images
+mount --bind {root}/etc /etc/libvirt
+ip link set lo up
+touch {root}/ready
+exec sleep infinity
+"""
+
+
+class Daemon:
+    """One libvirtd; ``uri`` is good in every process of this machine."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self.socket = self.root / "sock" / "libvirt-sock"
+        self.uri = f"qemu+unix:///system?socket={self.socket}"
+        self.log = (self.root / "log").open("wb")
+        self.process = None
+        self._configure()
+        script = PREPARE.format(folders=" ".join(FOLDERS), root=self.root)
+        # Holds the namespaces while there is no daemon in them.
+        self.holder = self._begin("unshare", "--mount", "--net", "sh", "-c", script)
+        wait(lambda: (self.root / "ready").exists())
+
+    def _configure(self):
+        (self.root / "etc" / "qemu").mkdir(parents=True)
+        (self.root / "sock").mkdir()
+        # There is no virtlogd beside it.
+        shutil.copy("/etc/libvirt/qemu.conf", self.root / "etc")
+        with (self.root / "etc" / "qemu.conf").open("a") as file:
+            file.write('\nstdio_handler = "file"\n')
+        text = f'unix_sock_dir = "{self.socket.parent}"\nauth_unix_rw = "none"\n'
+        (self.root / "libvirtd.conf").write_text(text)
+
+    def _begin(self, *command):
+        with_parent = ["setpriv", "--pdeathsig", "KILL", *command]
+        return subprocess.Popen(
+            with_parent, stdout=self.log, stderr=self.log, start_new_session=True
+        )
+
+    def start(self):
+        """Start it and wait until it answers."""
+        enter = ["nsenter", "-t", str(self.holder.pid), "-m", "-n"]
+        limit = ["prlimit", f"--as={MEMORY}"]
+        files = ["--config", f"{self.root}/libvirtd.conf", "--pid-file", f"{self.root}/pid"]
+        self.process = self._begin(*enter, *limit, "libvirtd", *files)
+        wait(lambda: "daemon" in self.virsh("version", "--daemon"))
+
+    def kill(self, number=signal.SIGKILL):
+        """End it by a signal and wait until it is gone; guests go on."""
+        self.process.send_signal(number)
+        self.process.wait(SECONDS)
+
+    def restart(self, number=signal.SIGKILL):
+        self.kill(number)
+        self.start()
+
+    def virsh(self, *arguments):
+        command = ["virsh", "--quiet", "--connect", self.uri, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        return done.stdout
+
+    def close(self):
+        """End everything that was started in its network: daemon, dnsmasq, guests."""
+        for pid in self._inside():
+            os.kill(pid, signal.SIGKILL)
+        for process in (self.process, self.holder):
+            if process is not None:
+                process.wait(SECONDS)
+        self.log.close()
+
+    def _inside(self):
+        own = os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino
+        assert own != os.stat("/proc/self/ns/net").st_ino
+        for path in Path("/proc").glob("[0-9]*/ns/net"):
+            try:
+                if path.stat().st_ino == own:
+                    yield int(path.parts[2])
+            except OSError:
+                continue
+
+
+def wait(done):
+    end = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
