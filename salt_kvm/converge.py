@@ -139,7 +139,7 @@ def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
         for step in steps:
             undo.append((step, perform(step, view.before(step), world)))
         seen = target.observe(view)
-        left = changes(target.plan(seen))
+        left = target.plan(seen)
     except BaseException as error:
         kept = _take_back(undo)
         if not isinstance(error, KvmError):
@@ -147,12 +147,17 @@ def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
     sentence = ", ".join(step.sentence(done=True) for step in steps)
     if left:
-        told = "; ".join(
-            f"{p}: {e['new']!r} is wanted, {e['old']!r} is there" for p, e in left.items()
-        )
-        failure = f"{sentence}, but that is not as declared: {told}"
+        failure = f"{sentence}, but that is not as declared: {_told(left)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
     return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen))
+
+
+def _told(left: Sequence[Step]) -> str:
+    """Return what is not as declared after a run, and what can be done about it."""
+    told = "; ".join(
+        f"{p}: {e['new']!r} is wanted, {e['old']!r} is there" for p, e in changes(left).items()
+    )
+    return ". ".join([told, *dict.fromkeys(step.cure for step in left if step.cure)])
 
 
 def _take_back(undo: list[tuple[Step, Undo | None]]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from salt_kvm.backend.hypervisor import Hypervisor
-from salt_kvm.errors import ObserveError
+from salt_kvm.errors import KvmError, ObserveError
 from salt_kvm.xml.live import device_in, property_in
 
 # How long a guest gets to release a device or to give memory back.
@@ -27,11 +27,43 @@ def update(hypervisor: Hypervisor, name: str, xml: str) -> None:
     hypervisor.call("domain", name, "changing a device of", "updateDeviceFlags", xml, live)
 
 
-def detach(hypervisor: Hypervisor, name: str, xml: str) -> None:
-    """Ask the guest to release a device and wait; one that does not is found by who looks next."""
+def detach(hypervisor: Hypervisor, name: str, xml: str) -> bool:
+    """Ask the guest to release a device and wait; tell whether it is gone.
+
+    A guest that is starting up does not hear it, so it is asked until the time is over. A refusal
+    counts at the end only: it is one that the guest is at it since an earlier run, or just did it.
+    """
     live = hypervisor.flag("VIR_DOMAIN_AFFECT_LIVE")
-    hypervisor.call("domain", name, "detaching a device from", "detachDeviceFlags", xml, live)
-    _wait(hypervisor, name, lambda document: device_in(document, xml) is None)
+    end = time.monotonic() + SECONDS
+    while True:
+        refusal = None
+        try:
+            doing = "detaching a device from"
+            hypervisor.call("domain", name, doing, "detachDeviceFlags", xml, live)
+        except KvmError as error:
+            refusal = error
+        if is_gone(hypervisor, name, xml):
+            return True
+        if time.monotonic() >= end:
+            break
+        time.sleep(POLL_SECONDS)
+    if refusal is not None:
+        raise refusal
+    return False
+
+
+def is_gone(hypervisor: Hypervisor, name: str, xml: str) -> bool:
+    """Tell whether a device is gone; what can't be read now is read by who verifies."""
+    with suppress(ObserveError):
+        seen = hypervisor.read("domain", name)
+        return seen is None or seen.live is None or device_in(seen.live, xml) is None
+    return False
+
+
+def attach_again(hypervisor: Hypervisor, name: str, xml: str) -> None:
+    """Plug a device back in that the guest was asked to release, where it did."""
+    if is_gone(hypervisor, name, xml):
+        attach(hypervisor, name, xml)
 
 
 def set_property(hypervisor: Hypervisor, name: str, key: str, value: str) -> None:

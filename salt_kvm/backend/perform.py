@@ -16,7 +16,7 @@ from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.xml import adopt
 from salt_kvm.xml.live import device_in, property_in
 
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 POLL_SECONDS = 0.25
 
 
@@ -101,8 +101,12 @@ def _attach(step: steps.AttachDevice, seen: Observed, world: World) -> Undo:
 
 @perform.register
 def _detach(step: steps.DetachDevice, seen: Observed, world: World) -> Undo:
-    live.detach(world.hypervisor, step.name, step.xml)
-    return partial(live.attach, world.hypervisor, step.name, step.xml)
+    if not live.detach(world.hypervisor, step.name, step.xml) and step.needed:
+        raise ApplyError(
+            f"the guest of domain {step.name} does not release {step.device}, whose place is "
+            "wanted; run this again when its system is up, or restart it"
+        )
+    return partial(live.attach_again, world.hypervisor, step.name, step.xml)
 
 
 @perform.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from xml.etree import ElementTree as ET
@@ -62,9 +62,10 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
         )
     intent = xml.intent(name, want, seen.facts)
     merged = common.compose(there, intent, partial(xml.blank, name, want, seen.facts))
-    xml.complete(merged.xml, merged.added)
+    running = _running(there) if want.state != "stopped" else None
+    xml.complete(merged.xml, merged.added, running)
     _check(name, want, merged)
-    live = _compare(seen, intent, merged) if want.state != "stopped" else None
+    live = _compare(seen, running, intent, merged)
     yield from _images(name, want, seen, merged)
     needs = (
         *_medium_needs(merged),
@@ -73,8 +74,9 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
         *_kvm_needs(merged),
     )
     # Plugged in before it is defined, so that the definition can keep the slot that it got;
-    # pulled out after, so that it is gone at the next boot even where the guest refuses now.
-    yield from _now(name, live, "attach", "update")
+    # pulled out after, so that it is gone at the next boot even where the guest refuses now;
+    # but before the one that takes its place.
+    yield from _now(name, live, "release", "attach", "update")
     yield from common.definition("domain", name, there, intent, merged, needs)
     yield from _now(name, live, "detach")
     yield from _properties(name, live)
@@ -115,14 +117,20 @@ def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]
         return ()
     intent = xml.intent(name, want, seen.facts)
     merged = common.compose(seen.domain, intent, partial(xml.blank, name, want, seen.facts))
-    live = _compare(seen, intent, merged)
+    live = _compare(seen, _running(seen.domain), intent, merged)
     return () if live is None else live.waiting
 
 
-def _compare(seen: DomainSeen, intent: Intent, merged: Merged) -> Live | None:
-    if seen.domain is None or seen.domain.live is None:
+def _running(there: Observed | None) -> ET.Element | None:
+    return None if there is None or there.live is None else ET.fromstring(there.live)
+
+
+def _compare(
+    seen: DomainSeen, running: ET.Element | None, intent: Intent, merged: Merged
+) -> Live | None:
+    if running is None:
         return None
-    return compare(ET.fromstring(seen.domain.live), intent, merged, balloon=seen.balloon)
+    return compare(running, intent, merged, balloon=seen.balloon)
 
 
 def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
@@ -177,7 +185,12 @@ def _grow(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
             yield image.grow(there, disk.size)
 
 
-STEPS = {"attach": AttachDevice, "detach": DetachDevice, "update": UpdateDevice}
+STEPS: Mapping[str, Callable[..., Step]] = {
+    "attach": AttachDevice,
+    "detach": DetachDevice,
+    "release": partial(DetachDevice, needed=True),
+    "update": UpdateDevice,
+}
 
 
 def _now(name: str, live: Live | None, *how: str) -> Iterator[Step]:

@@ -48,13 +48,17 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The base: ``changes`` is this step's share of the state's ``changes``."""
+    """The base: ``changes`` is this step's share of the state's ``changes``.
+
+    ``cure`` is what can be done where the step was carried out and has had no effect yet.
+    """
 
     changes: Changes = field(default_factory=dict)
     needs: tuple[Need, ...] = ()
 
     did: ClassVar[str] = ""
     would: ClassVar[str] = ""
+    cure: ClassVar[str] = ""
 
     def sentence(self, *, done: bool) -> str:
         """Return what the step did, or would do, in a few words."""
@@ -131,10 +135,18 @@ class AttachDevice(DeviceStep):
 
 @dataclass(frozen=True, kw_only=True)
 class DetachDevice(DeviceStep):
-    """Ask a guest to release a device and wait a little; it may refuse."""
+    """Ask a guest to release a device and wait a little; it may refuse.
 
+    ``needed`` is one whose place the next device takes: with a refusal the run ends.
+    """
+
+    needed: bool = False
     did = "detached {device} from the running {kind} {name}"
     would = "detach {device} from the running {kind} {name}"
+    cure = (
+        "The guest has not released it, as one does not that is starting up: the next run asks it "
+        "again, and after its next start it is gone"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,8 +204,13 @@ def _blank_devices(want: Domain, facts: Facts) -> ET.Element:
     )
 
 
-def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
-    """Give each new device what libvirt demands and the user left open; return ``document``."""
+def complete(
+    document: ET.Element, added: tuple[ET.Element, ...], live: ET.Element | None = None
+) -> ET.Element:
+    """Give each new device what libvirt demands and the user left open; return ``document``.
+
+    :param live: the running guest: a target that one of its disks has is not free
+    """
     kind = document.find("os/type")
     machine = "" if kind is None else kind.get("machine", "")
     modern = machine != "pc" and not machine.startswith("pc-i440fx")
@@ -216,12 +221,10 @@ def complete(document: ET.Element, added: tuple[ET.Element, ...]) -> ET.Element:
             _complete_interface(document, device)
         if device.tag == "graphics" and device.get("port") is None:
             device.attrib.update(port="-1", autoport="yes")
-        if device.tag == "disk":
-            _complete_disk(document, device, modern=modern)
     for disk in document.iterfind("devices/disk"):
-        # It moved to another bus, where its old name means nothing.
-        if at("target", "dev")(disk) is None:
-            _complete_disk(document, disk, modern=modern)
+        # One that moved to another bus has lost its target.
+        if disk in added or at("target", "dev")(disk) is None:
+            _complete_disk([document] if live is None else [document, live], disk, modern=modern)
     return document
 
 
@@ -262,7 +265,7 @@ def _macs(seed: str) -> Iterator[str]:
         yield f"52:54:00:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
 
 
-def _complete_disk(document: ET.Element, disk: ET.Element, *, modern: bool) -> None:
+def _complete_disk(documents: list[ET.Element], disk: ET.Element, *, modern: bool) -> None:
     cdrom = disk.get("device") == "cdrom"
     driver, target = child(disk, "driver"), child(disk, "target")
     driver.attrib.setdefault("name", "qemu")
@@ -271,7 +274,11 @@ def _complete_disk(document: ET.Element, disk: ET.Element, *, modern: bool) -> N
     default = _bus(target.get("dev")) or drive or "virtio"
     bus = target.attrib.setdefault("bus", default)
     if target.get("dev") is None:
-        taken = {other.get("dev") for other in document.iterfind("devices/disk/target")}
+        taken = {
+            other.get("dev")
+            for document in documents
+            for other in document.iterfind("devices/disk/target")
+        }
         target.set("dev", next(dev for dev in _targets(bus) if dev not in taken))
     if cdrom and disk.find("readonly") is None:
         disk.append(element("readonly"))

@@ -67,6 +67,11 @@ def source(element: ET.Element) -> Hashable:
     )
 
 
+def stored(element: ET.Element) -> Hashable:
+    """What a disk stores; a drive stores nothing of its own."""
+    return None if any_drive(element) else source(element) or host_device(element)
+
+
 def any_of_its_kind(element: ET.Element) -> Hashable:
     """The last resort: the first one left of the same kind, so that a change is no replacement."""
     return (element.tag, element.get("type") if element.tag == "graphics" else None)

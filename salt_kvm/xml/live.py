@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
 
 from salt_kvm.xml import adopt, identity
@@ -21,11 +21,19 @@ from salt_kvm.xml.merge import Difference, Merged, fits, merge, summary
 DEVICE_FIELDS: Mapping[str, re.Pattern[str]] = {
     "cdrom": re.compile(r"source/@(file|startupPolicy)|@type"),
     "interface": re.compile(
-        r"@type|source/@(network|bridge|portgroup)|link/@state|bandwidth.*|filterref.*"
+        r"@type|source(/@(network|bridge|portgroup))?|link/@state|bandwidth.*|filterref.*"
     ),
     "graphics": re.compile(r"@passwd(ValidTo)?"),
 }
+# Tag and path of what is changed from one of these values to another of them only.
+AMONG: Mapping[tuple[str, str], frozenset[object]] = {
+    ("interface", "@type"): frozenset({"network", "bridge"})
+}
 PLUGGABLE = frozenset({"disk", "interface"})
+# A disk is known by what it stores: another one in its place is plugged in instead of it.
+KEYS: Mapping[str, tuple[identity.Key, ...]] = {
+    "disk": (identity.stored, identity.at("target", "dev"))
+}
 # Tag and attribute (none: the text) of what libvirt has a call of its own for.
 PROPERTIES: Mapping[str, str] = {
     "currentMemory": "memory",
@@ -41,7 +49,10 @@ EXPANDED = frozenset({"cpu", "seclabel"})
 
 @dataclass(frozen=True)
 class DeviceChange:
-    """A device of the running guest that is to be attached, detached or updated."""
+    """A device of the running guest: ``how`` is attach, detach, update, release or wait.
+
+    One that is released makes room for the next one that is attached.
+    """
 
     how: str
     element: ET.Element
@@ -67,7 +78,7 @@ def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bo
         by which a declared device is found again in ``live``
     :param balloon: whether the guest's balloon driver answers
     """
-    devices = tuple(_devices(live, intent, persistent))
+    devices = tuple(_devices(canonical(live), intent, persistent))
     now = tuple(change for change in devices if change.how != "wait")
     waiting = [
         difference for change in devices if change.how == "wait" for difference in change.changes
@@ -87,35 +98,56 @@ def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[D
     if there is None:
         return
     owned = [
-        identity.LISTS[name] for name in intent.lists if identity.LISTS[name].parent == "devices"
+        identity.LISTS[name]
+        for name in sorted(intent.lists)
+        if identity.LISTS[name].parent == "devices"
     ]
     declared: dict[str, list[tuple[ET.Element, ET.Element]]] = {row.tag: [] for row in owned}
     for want, became in persistent.devices:
         declared.setdefault(want.tag, []).append((want, became))
     for tag, known in declared.items():
-        pairs, left = identity.pair([became for _want, became in known], there.findall(tag), fits)
+        wanted = [became for _want, became in known]
+        pairs, left = identity.pair(wanted, there.findall(tag), fits, KEYS.get(tag))
         for (want, _), (became, match) in zip(known, pairs, strict=True):
-            yield from _device(want, became, match)
+            if match is None:
+                yield _attach(want, became, pairs)
+            elif tag in KEYS and identity.stored(became) != identity.stored(match):
+                yield _plug("release", match, (summary(match), None))
+                yield _plug("attach", became, (None, summary(want)))
+            else:
+                yield from _change(want, became, match)
         for extra in left:
             if any(row.owns(extra, there) for row in owned):
                 yield _plug("detach", extra, (summary(extra), None))
 
 
-def _device(
-    want: ET.Element, became: ET.Element, match: ET.Element | None
-) -> Iterator[DeviceChange]:
-    if match is None:
-        yield _plug("attach", became, (None, summary(want)))
+def _attach(want: ET.Element, became: ET.Element, pairs: identity.Pairs) -> DeviceChange:
+    """What is to take the name of a device that stays has to wait."""
+    name = identity.at("target", "dev")
+    taken = {name(match) for other, match in pairs if match is not None}
+    change = _plug("attach", became, (None, summary(want)))
+    held = became.tag == "disk" and name(became) in taken
+    return replace(change, how="wait") if held else change
+
+
+def _change(want: ET.Element, became: ET.Element, match: ET.Element) -> Iterator[DeviceChange]:
+    """Compare a declared device with the running guest's; nearly always it is as declared."""
+    if fits(want, match):
         return
     merged = merge(copy.deepcopy(match), Intent(want))
     path = f"live/devices/{identity.label(became)}"
     told = tuple(Difference(f"{path}/{d.path}", d.old, d.new) for d in merged.differences)
-    fields = DEVICE_FIELDS.get(_kind(match))
-    if told:
-        now = fields is not None and all(fields.fullmatch(d.path) for d in merged.differences)
-        # QEMU changes the password of a console that has one, and gives none to another.
-        now = now and (match.tag != "graphics" or match.get("passwd") is not None)
-        yield DeviceChange("update" if now else "wait", merged.xml, path, told)
+    now = all(_changeable(match, difference) for difference in merged.differences)
+    # QEMU changes the password of a console that has one, and gives none to another.
+    now = now and (match.tag != "graphics" or match.get("passwd") is not None)
+    yield DeviceChange("update" if now else "wait", merged.xml, path, told)
+
+
+def _changeable(device: ET.Element, difference: Difference) -> bool:
+    fields = DEVICE_FIELDS.get(_kind(device))
+    among = AMONG.get((device.tag, difference.path))
+    possible = among is None or {difference.old, difference.new} <= among
+    return possible and fields is not None and fields.fullmatch(difference.path) is not None
 
 
 def _plug(how: str, element: ET.Element, change: tuple[object, object]) -> DeviceChange:

@@ -144,9 +144,40 @@ def test_a_device_that_the_guest_keeps_is_told_and_tried_again(run, fields):
         told = run()("kvm_domain.running", **{**frozen, "disks": []})
         assert told["result"] is False
         assert "but that is not as declared: live/devices/disk" in told["comment"]
+        assert "The guest has not released it" in told["comment"]
     assert documents()[1].find("devices/disk") is None
     virsh("destroy", NAME)
     assert run()("kvm_domain.running", **{**frozen, "disks": []})["result"] is True
+
+
+def test_a_disk_whose_place_is_needed_is_kept_by_a_guest_that_is_not_up(run, fields, running):
+    """What it releases later is no harm: the next run goes on from there."""
+    other = Path(fields["disks"][0]["path"]).with_name("other.raw")
+    other.write_bytes(b"\0" * 1024**2)
+    before = documents()
+    fields["disks"] = [{"path": str(other), "target": "vda"}]
+    virsh("suspend", NAME)
+    try:
+        told = run()("kvm_domain.running", **fields)
+        assert told["result"] is False
+        assert "does not release disk[" in told["comment"]
+        assert "Nothing was left changed." in told["comment"]
+        for was, now in zip(before, documents(), strict=True):
+            assert _sources(was) == _sources(now)
+    finally:
+        virsh("resume", NAME)
+    end = time.monotonic() + 60
+    while _sources(documents()[0]):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    told = run()("kvm_domain.running", **fields)
+    assert told["result"] is True, told["comment"]
+    assert [_sources(document) for document in documents()] == [[str(other)]] * 2
+
+
+def _sources(document):
+    disks = document.findall("devices/disk[@device='disk']")
+    return [disk.find("source").get("file") for disk in disks]
 
 
 def test_a_watch_restarts_a_running_guest_gracefully(run, fields, running):
