@@ -14,7 +14,7 @@ from salt_kvm.nouns import NOUNS
 
 Row = dict[str, Any]
 # As the states run: what a guest needs is there before it.
-ORDER = ("network", "pool", "image", "domain")
+ORDER = ("network", "pool", "volume", "image", "domain")
 
 
 def forecast(world: World, section: dict[str, Any]) -> list[Row]:

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salt_kvm.backend import files
+from salt_kvm.backend import files, storage_needs
+from salt_kvm.backend import volume as volumes
 from salt_kvm.backend.live import balloon
 from salt_kvm.backend.world import Images, View
-from salt_kvm.plan import domain, image, network, pool
+from salt_kvm.plan import domain, image, network, pool, volume
 from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Observed
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
-from salt_kvm.spec.pool import Permissions, Pool
-from salt_kvm.spec.types import Spec, parse_name, parse_path
+from salt_kvm.spec.pool import DIRECTORIES, Permissions, Pool
+from salt_kvm.spec.types import Spec, parse_name, parse_path, parse_volume_name
+from salt_kvm.spec.volume import StorageVolume
 from salt_kvm.xml import pool as pool_xml
+from salt_kvm.xml import volume as volume_xml
 from salt_kvm.xml.graphics import listening
 from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
@@ -79,6 +82,39 @@ def _volumes(view: View, want: Pool, there: Observed | None) -> list[str] | None
     return list(view.world.hypervisor.volumes(there.name))
 
 
+def _storage_volume(view: View, name: str, want: StorageVolume) -> Any:
+    there = view.read("volume", name)
+    path = None if there is None else volume_xml.path(there.xml)
+    blank = want.state == "wiped" and view.world.local
+    of_pool = (
+        None if there is not None else view.read("pool", name.partition("/")[0], autostart=False)
+    )
+    return volume.VolumeSeen(
+        there,
+        pool=of_pool,
+        stale=there is None and view.known_volume(name),
+        file=_unknown_file(view, name, of_pool),
+        source=_source(view, want) if there is None else None,
+        blank=volumes.blank(path) if blank else None,
+        numbers=_numbers(view, want.permissions),
+        runners=lambda: storage_needs.runners(view, name),
+    )
+
+
+def _unknown_file(view: View, name: str, of_pool: Observed | None) -> Any:
+    """A file that came into the pool's directory without libvirt."""
+    if of_pool is None or not of_pool.active or not view.world.local:
+        return None
+    folder = pool_xml.path(of_pool.xml)
+    if pool_xml.kind(of_pool.xml) not in DIRECTORIES or folder is None:
+        return None
+    return view.image(f"{folder}/{name.partition('/')[2]}", None)
+
+
+def _source(view: View, want: StorageVolume) -> Any:
+    return None if want.source is None else view.image(want.source, want.format or "raw")
+
+
 def _domain(view: View, name: str, want: Domain) -> Any:
     there = view.read("domain", name, autostart=want.autostart is not None)
     return domain.DomainSeen(there, Images(view), view.world.facts, _balloon(view, there, want))
@@ -116,6 +152,9 @@ NOUNS = {
         restart=network.restart,
     ),
     "pool": Noun("pools", Pool, parse_name, _pool, pool.plan, pool.waiting),
+    "volume": Noun(
+        "volumes", StorageVolume, parse_volume_name, _storage_volume, volume.plan, _never
+    ),
     "domain": Noun(
         "domains",
         Domain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -18,6 +19,7 @@ from salt_kvm.errors import ApplyError, ObserveError, UnmetError
 from salt_kvm.seen import FileSeen
 
 PREFIX = ".salt-kvm-"
+SELINUX = "security.selinux"
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFBLK: "block device", stat.S_IFREG: "file"}
 
 
@@ -114,6 +116,23 @@ def set_ownership(path: str, owner: str | None, group: str | None, mode: int | N
             os.chown(path, uid, gid)
         if mode is not None:
             os.chmod(path, mode)
+
+
+def label(path: str) -> str | None:
+    """Return the SELinux label of a file; ``None`` where it has none."""
+    with saying(ObserveError, path):
+        try:
+            return os.getxattr(path, SELINUX).decode().rstrip("\0")
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.ENOTSUP):
+                return None
+            raise
+
+
+def set_label(path: str, label: str) -> None:
+    """Set the SELinux label of a file."""
+    with saying(ApplyError, path):
+        os.setxattr(path, SELINUX, label.encode() + b"\0")
 
 
 def user_number(user: int | str | None, *, local: bool = True) -> int | None:

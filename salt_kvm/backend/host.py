@@ -22,6 +22,7 @@ MODULES = Path("/sys/module")
 DMI = Path("/sys/class/dmi/id")
 XEN = Path("/sys/hypervisor/type")
 KVM = Path("/dev/kvm")
+SELINUX = Path("/sys/fs/selinux/enforce")
 UNITS = Path("/etc/systemd/system")
 LIBRARIES = Path("/usr")
 QEMU_CACHE = Path("/var/cache/libvirt/qemu/capabilities")
@@ -93,6 +94,11 @@ def nested() -> bool | None:
         if value:
             return value in ("Y", "y", "1")
     return None
+
+
+def selinux() -> bool:
+    """Return whether files have SELinux labels here."""
+    return SELINUX.exists()
 
 
 def cgroup() -> dict[str, Any]:

@@ -6,10 +6,11 @@ Errors are told apart by libvirt's codes, never by their text.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 from salt_kvm.errors import (
     ApplyError,
@@ -256,6 +257,19 @@ class Hypervisor:
         with self._saying(ObserveError, f"the volumes of pool {pool}"):
             return {each.name(): each.path() for each in self._get("pool", pool).listAllVolumes(0)}
 
+    def volume_sizes(self, pool: str) -> dict[str, dict[str, Any]]:
+        """Return path, capacity and allocation (bytes) of each volume of an active pool."""
+        with self._saying(ObserveError, f"the volumes of pool {pool}"):
+            sizes = {}
+            for each in self._get("pool", pool).listAllVolumes(0):
+                _type, capacity, allocation = each.info()
+                sizes[each.name()] = {
+                    "path": each.path(),
+                    "capacity": capacity,
+                    "allocation": allocation,
+                }
+            return sizes
+
     def read_volume(self, pool: str, name: str) -> tuple[bool, str | None]:
         """Return whether libvirt knows a volume of a pool that is on, and the volume's document.
 
@@ -277,6 +291,42 @@ class Hypervisor:
             if found is None:
                 raise NotFoundError(f"there is no volume {name!r} in pool {pool!r}; declare it")
             return getattr(found, method)(*arguments)
+
+    def clone_volume(self, pool: str, xml: str, source: str) -> None:
+        """Make a volume as a copy of another one of its pool."""
+        with self._saying(ApplyError, f"copying volume {pool}/{source}"):
+            found = self._volume(pool, source)
+            if found is None:
+                raise NotFoundError(f"there is no volume {source!r} in pool {pool!r}; declare it")
+            self._get("pool", pool).createXMLFrom(xml, found, 0)
+
+    def upload(self, pool: str, name: str, file: IO[bytes]) -> None:
+        """Write a file into a volume, its holes as holes."""
+        with self._saying(ApplyError, f"uploading into volume {pool}/{name}"):
+            sparse = self.flag("VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM")
+            stream = self._connection.newStream()
+            self._volume(pool, name).upload(stream, 0, 0, sparse)
+            stream.sparseSendAll(
+                lambda _stream, length, _: file.read(length),
+                lambda _stream, _: _extent(file),
+                lambda _stream, length, _: file.seek(length, os.SEEK_CUR),
+                None,
+            )
+            stream.finish()
+
+    def download(self, pool: str, name: str, file: IO[bytes]) -> None:
+        """Write what a volume holds into a file, its holes as holes."""
+        with self._saying(ApplyError, f"downloading volume {pool}/{name}"):
+            sparse = self.flag("VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM")
+            stream = self._connection.newStream()
+            self._volume(pool, name).download(stream, 0, 0, sparse)
+            stream.sparseRecvAll(
+                lambda _stream, data, _: file.write(data),
+                lambda _stream, length, _: file.seek(length, os.SEEK_CUR),
+                None,
+            )
+            stream.finish()
+            file.truncate(file.tell())
 
     def _volume(self, pool: str, name: str) -> Any:
         try:
@@ -324,6 +374,21 @@ class Hypervisor:
             yield
         except self.libvirt.libvirtError as cause:
             raise error(f"{what}: {_text(cause)}") from cause
+
+
+def _extent(file: IO[bytes]) -> tuple[bool, int]:
+    """Tell whether data or a hole comes next in a file, and how much of it."""
+    at = file.tell()
+    end = os.fstat(file.fileno()).st_size
+    if at >= end:
+        return False, 0
+    try:
+        data = os.lseek(file.fileno(), at, os.SEEK_DATA)
+    except OSError:
+        data = end
+    hole = os.lseek(file.fileno(), at, os.SEEK_HOLE) if data == at else at
+    file.seek(at)
+    return (True, hole - at) if data == at else (False, data - at)
 
 
 @functools.cache

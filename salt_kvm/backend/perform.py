@@ -15,6 +15,7 @@ from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.xml import adopt
 from salt_kvm.xml.live import device_in, property_in
+from salt_kvm.xml.volume import capacity
 
 Undo = Callable[[], object]
 POLL_SECONDS = 0.25
@@ -151,6 +152,41 @@ def _delete_pool(step: steps.DeletePool, seen: Observed, world: World) -> None:
 
 
 @perform.register
+def _adopt_volume(step: steps.AdoptVolume, seen: Observed | None, world: World) -> Undo:
+    refresh = partial(pool.refresh, world.hypervisor, step.name.partition("/")[0])
+    refresh()
+    return refresh
+
+
+@perform.register
+def _create_volume(step: steps.CreateVolume, seen: Observed | None, world: World) -> Undo:
+    volume.create(world.hypervisor, step.name, step.xml)
+    return partial(volume.delete, world.hypervisor, step.name)
+
+
+@perform.register
+def _upload_volume(step: steps.UploadVolume, seen: Observed, world: World) -> Undo:
+    volume.upload(world.hypervisor, step.name, step.source)
+    return lambda: None
+
+
+@perform.register
+def _resize_volume(step: steps.ResizeVolume, seen: Observed, world: World) -> Undo | None:
+    """What a running guest got may have been written to; what was cut off is gone."""
+    if step.domain:
+        live.resize(world.hypervisor, step.domain, step.target, step.size)
+        return None
+    resize = partial(volume.resize, world.hypervisor, step.name)
+    resize(step.size, shrink=step.shrink)
+    return None if step.shrink else partial(resize, capacity(seen.xml), shrink=True)
+
+
+@perform.register
+def _wipe_volume(step: steps.WipeVolume, seen: Observed, world: World) -> None:
+    volume.wipe(world.hypervisor, step.name)
+
+
+@perform.register
 def _delete_volume(step: steps.DeleteVolume, seen: Observed, world: World) -> None:
     volume.delete(world.hypervisor, step.name)
 
@@ -204,6 +240,13 @@ def _own(step: steps.SetOwnership, seen: FileSeen, world: World) -> Undo:
             undo()
         raise
     return undo
+
+
+@perform.register
+def _label(step: steps.SetLabel, seen: FileSeen, world: World) -> Undo | None:
+    old = files.label(step.path)
+    files.set_label(step.path, step.label)
+    return None if old is None else partial(files.set_label, step.path, old)
 
 
 @perform.register

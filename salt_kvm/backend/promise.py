@@ -11,6 +11,7 @@ from functools import singledispatch
 
 from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Header, Observed
+from salt_kvm.xml import volume
 
 GONE = None
 
@@ -67,6 +68,35 @@ def _stop(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
     promises.objects[step.kind, step.name] = off
 
 
+@promise.register
+def _create_volume(step: steps.CreateVolume, seen: Observed | None, promises: Promises) -> None:
+    document = volume.placed(step.xml, step.path)
+    promises.objects[step.kind, step.name] = Observed(step.kind, step.name, document)
+    if step.path is not None:
+        promises.files[step.path] = FileSeen(
+            step.path,
+            "file",
+            "root",
+            "root",
+            0o600,
+            volume.format(document),
+            volume.capacity(document),
+        )
+
+
+@promise.register
+def _adopt_volume(step: steps.AdoptVolume, seen: Observed | None, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = Observed(step.kind, step.name, step.xml)
+
+
+@promise.register
+def _resize_volume(step: steps.ResizeVolume, seen: Observed, promises: Promises) -> None:
+    document = volume.resized(seen.xml, step.size)
+    promises.objects[step.kind, step.name] = replace(seen, xml=document)
+
+
+@promise.register(steps.UploadVolume)
+@promise.register(steps.WipeVolume)
 @promise.register(steps.BuildPool)
 @promise.register(steps.RefreshPool)
 @promise.register(steps.DeletePool)
@@ -117,6 +147,11 @@ def _own(step: steps.SetOwnership, seen: FileSeen, promises: Promises) -> None:
         group=step.group or seen.group,
         mode=seen.mode if step.mode is None else step.mode,
     )
+
+
+@promise.register
+def _label(step: steps.SetLabel, seen: FileSeen, promises: Promises) -> None:
+    """Nobody asks for the label of a file."""
 
 
 @promise.register

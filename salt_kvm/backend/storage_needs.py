@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import volume_usage
+from salt_kvm.backend import host, volume_usage
 from salt_kvm.plan.steps import Need
 from salt_kvm.spec.pool import DIRECTORIES
 from salt_kvm.xml import pool as pool_xml
@@ -37,6 +37,42 @@ def _idle_pool(view: View, need: Need) -> str | None:
     return f"pool {need.name} is in use by {', '.join(users)}" if users else None
 
 
+def _idle_volume(view: View, need: Need) -> str | None:
+    users = runners(view, need.name)
+    return f"volume {need.name} is in use by the running {users[0][0]}" if users else None
+
+
+def _sole_volume(view: View, need: Need) -> str | None:
+    path = _volume_path(view, need.name)
+    others = volume_usage.of_volume(view.all("domain"), need.name, path, but=need.user)
+    return f"volume {need.name} is in use by {', '.join(others)}" if others else None
+
+
+def runners(view: View, name: str) -> list[tuple[str, str]]:
+    """Return the running domains that have a volume as a disk, each with the disk's target."""
+    return volume_usage.runners(view.all("domain"), name, _volume_path(view, name))
+
+
+def _active_pool(view: View, need: Need) -> str | None:
+    seen = view.read("pool", need.name, autostart=False)
+    if seen is None:
+        return f"there is no pool {need.name!r}"
+    return None if seen.active else f"the pool {need.name!r} is not active"
+
+
+def _volume(view: View, need: Need) -> str | None:
+    if view.read("volume", need.name) is not None:
+        return None
+    return _active_pool(view, Need("", need.name.partition("/")[0], "")) or (
+        f"there is no volume {need.name!r}"
+    )
+
+
+def _selinux(view: View, need: Need) -> str | None:
+    on = not view.world.local or host.selinux()
+    return None if on else "this host has no SELinux"
+
+
 def _pool_type(view: View, need: Need) -> str | None:
     types = view.world.pool_types
     known = types is None or need.name in types
@@ -56,5 +92,10 @@ CHECKS: Mapping[str, Callable[[View, Need], str | None]] = {
     "block device": _block_device,
     "pool type": _pool_type,
     "idle pool": _idle_pool,
+    "idle volume": _idle_volume,
+    "selinux": _selinux,
+    "sole volume": _sole_volume,
+    "active pool": _active_pool,
+    "volume": _volume,
     "unused volume": _unused_volume,
 }

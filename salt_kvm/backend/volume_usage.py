@@ -11,17 +11,37 @@ from salt_kvm.backend.usage import chain
 from salt_kvm.seen import Observed
 
 
-def of_volume(domains: Iterable[Observed], name: str, path: str | None) -> list[str]:
+def of_volume(
+    domains: Iterable[Observed], name: str, path: str | None, *, but: str | None = None
+) -> list[str]:
     """Return the domains that use a volume in any way: by name, by path, as what backs a disk.
 
     :param name: ``pool/volume``
     :param path: where the volume is; None where that is no place of the host
+    :param but: the domain that asks; then a disk that is declared shareable does not count
     """
     real = None if path is None else os.path.realpath(path)
     return [
         seen.name
         for seen in domains
-        if any(named == name or real in files for named, files in _sources(seen))
+        if seen.name != but
+        and any(
+            named == name or real in files
+            for named, files, disk in _sources(seen)
+            if but is None or disk.find("shareable") is None
+        )
+    ]
+
+
+def runners(domains: Iterable[Observed], name: str, path: str | None) -> list[tuple[str, str]]:
+    """Return the running domains that have a volume as a disk, each with the disk's target."""
+    real = None if path is None else os.path.realpath(path)
+    return [
+        (seen.name, str(target.get("dev")))
+        for seen in domains
+        if seen.live is not None
+        for named, files, disk in _sources(seen)
+        if (named == name or real in files) and (target := disk.find("target")) is not None
     ]
 
 
@@ -33,7 +53,7 @@ def below(domains: Iterable[Observed], pool: str, places: Iterable[str]) -> list
         for seen in domains
         if any(
             named.startswith(f"{pool}/") or any(_above(file) & roots for file in files)
-            for named, files in _sources(seen)
+            for named, files, _disk in _sources(seen)
         )
     ]
 
@@ -43,9 +63,11 @@ def _above(path: str) -> set[str]:
     return {path, *map(str, Path(path).parents)}
 
 
-def _sources(seen: Observed) -> Iterator[tuple[str, list[str]]]:
+def _sources(seen: Observed) -> Iterator[tuple[str, list[str], ET.Element]]:
     """Of each disk: the volume that it names, and the files and devices of its chain."""
-    for source in ET.fromstring(seen.live or seen.xml).iterfind("devices/disk/source"):
-        path = source.get("file") or source.get("dev")
-        volume = f"{source.get('pool')}/{source.get('volume')}"
-        yield volume, [] if path is None else chain(path)
+    for disk in ET.fromstring(seen.live or seen.xml).iterfind("devices/disk"):
+        source = disk.find("source")
+        if source is not None:
+            path = source.get("file") or source.get("dev")
+            volume = f"{source.get('pool')}/{source.get('volume')}"
+            yield volume, [] if path is None else chain(path), disk

@@ -105,6 +105,11 @@ class View:
         """Return a file or directory."""
         return self.promises.files[path] if path in self.promises.files else files.look(path)
 
+    def known_volume(self, name: str) -> bool:
+        """Tell whether libvirt has a volume on its list, be its file there or not."""
+        promised = ("volume", name) in self.promises.objects
+        return not promised and volume.known(self.world.hypervisor, name)
+
     def device(self, path: str, /) -> DeviceSeen | None:
         """Return what a block device of the host holds."""
         return device.look(path) if self.world.local else None

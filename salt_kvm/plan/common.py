@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from xml.etree import ElementTree as ET
 
-from salt_kvm.plan.steps import Define, Need, SetAutostart, Start, Step, Stop, Undefine, change
+from salt_kvm.plan.steps import (
+    Changes,
+    Define,
+    Need,
+    SetAutostart,
+    SetLabel,
+    Start,
+    Step,
+    Stop,
+    Undefine,
+    change,
+)
 from salt_kvm.seen import Observed
 from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged, merge, summary
@@ -71,6 +82,12 @@ def undefine(kind: str, name: str, seen: Observed | None) -> Iterator[Step]:
     """Yield the step that removes the definition; a transient object has none."""
     if seen is not None and seen.persistent:
         yield Undefine(kind=kind, name=name, changes={"definition": change("present", None)})
+
+
+def label(path: str, label: str | None, changes: Changes) -> Step:
+    """Return the step that sets the SELinux label of a file."""
+    need = Need("selinux", path, "leave the label out")
+    return SetLabel(path=path, label=str(label), changes=changes, needs=(need,))
 
 
 def waiting(seen: Observed | None, intent: Intent) -> tuple[Difference, ...]:

@@ -34,6 +34,7 @@ from salt_kvm.xml.mark import marked
 from salt_kvm.xml.merge import Difference, Merged
 
 TIMEOUT = 120
+LOST_VOLUME = "declare it under kvm:volumes, or correct its name"
 LOST_FILE = "declare it, or correct its path"
 
 
@@ -163,6 +164,13 @@ def _file(device: ET.Element) -> str | None:
     return None if source is None else source.get("file")
 
 
+def _volume(device: ET.Element) -> str | None:
+    """The full name of the volume that a disk is declared by."""
+    source = device.find("source")
+    pool = None if source is None else source.get("pool")
+    return None if source is None or pool is None else f"{pool}/{source.get('volume')}"
+
+
 def _named(step: Step, disk: Disk) -> Step:
     """A domain can make several images, so each has its own place in ``changes``."""
     return replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
@@ -231,6 +239,8 @@ def _medium_needs(merged: Merged) -> Iterator[Need]:
         return
     for disk in merged.xml.iterfind("devices/disk"):
         path, driver = _file(disk), disk.find("driver")
+        if (volume := _volume(disk)) is not None:
+            yield Need("volume", volume, LOST_VOLUME)
         if path is not None:
             format = None if driver is None else driver.get("type")
             yield Need("file", path, LOST_FILE, None if disk.get("device") == "cdrom" else format)
@@ -239,10 +249,14 @@ def _medium_needs(merged: Merged) -> Iterator[Need]:
 def _sole_needs(name: str, merged: Merged) -> Iterator[Need]:
     """Two guests that write to one image destroy it."""
     for disk in merged.added:
-        own = disk.tag == "disk" and disk.get("device", "disk") == "disk"
-        path = _file(disk) if own else None
-        if path is not None and disk.find("shareable") is None and disk.find("readonly") is None:
+        shared = disk.find("shareable") is not None or disk.find("readonly") is not None
+        if disk.tag != "disk" or disk.get("device", "disk") != "disk" or shared:
+            continue
+        path, volume = _file(disk), _volume(disk)
+        if path is not None:
             yield Need("unused", path, "take another image, or declare it shareable", user=name)
+        if volume is not None:
+            yield Need("sole volume", volume, "take another, or declare it shareable", user=name)
 
 
 def _network_needs(merged: Merged, what: str) -> Iterator[Need]:
@@ -263,4 +277,6 @@ def _start_needs(merged: Merged) -> Iterator[Need]:
         path = _file(disk)
         if path is not None:
             yield Need("file", path, LOST_FILE)
+        if (volume := _volume(disk)) is not None:
+            yield Need("volume", volume, LOST_VOLUME)
     yield from _network_needs(merged, "active network")

@@ -28,7 +28,7 @@ from salt_kvm.spec.pool import DIRECTORIES, MOUNTED, Permissions, Pool
 from salt_kvm.spec.types import Mode
 from salt_kvm.xml import pool as xml
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.merge import Difference
+from salt_kvm.xml.merge import Difference, Merged
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
     if kind in DIRECTORIES and want.path is not None and seen.directory is None:
         yield _make_directory(want.path)
     yield from common.definition("pool", name, there, intent, merged, (_driver(kind),))
+    label = want.permissions.label if want.permissions is not None else None
+    path = xml.path(ET.tostring(merged.xml, encoding="unicode"))
+    if label is not None and path is not None and _is_new("label", there, merged):
+        yield common.label(path, label, {})
     if there is None or not there.active:
         yield from build(name, kind, merged.xml, seen.devices, overwrite=bool(want.overwrite))
     yield from common.autostart("pool", name, there, want.autostart)
@@ -97,6 +101,12 @@ def _kind(name: str, want: Pool, there: Observed | None) -> str:
             ]
         )
     return kind
+
+
+def _is_new(tag: str, there: Observed | None, merged: Merged) -> bool:
+    """Tell whether a permission is new in the definition; libvirt keeps the one that is there."""
+    path = f"target/permissions/{tag}"
+    return there is None or any(path.startswith(d.path) for d in merged.differences)
 
 
 def _driver(kind: str) -> Need:

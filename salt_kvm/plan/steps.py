@@ -21,11 +21,12 @@ Changes = Mapping[str, Mapping[str, object]]
 class Need:
     """Something that must be there before a step can succeed.
 
-    ``what`` is one of ``file``, ``unused`` (by a domain other than ``user``), ``idle`` (no running
-    guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
-    ``directory``, ``network``, ``active network``, ``kvm``, ``block device``, ``pool type``,
-    ``idle pool`` (no running guest uses it), ``unused volume``; ``cure`` is the end of the sentence
-    that a user reads when it is not so.
+    ``what`` is one of ``file``, ``directory``, ``block device``, ``network``, ``active network``,
+    ``active pool``, ``pool type``, ``volume``, ``kvm``, ``selinux``; of an image ``unused`` (by a
+    domain other than ``user``), ``idle`` (no running guest uses it), ``unwritten`` (no guest writes
+    to it), ``bare`` (no other image stands on it); ``idle pool``; ``unused volume`` (by any
+    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the
+    sentence that a user reads when it is not so.
     """
 
     what: str
@@ -220,6 +221,54 @@ class DeletePool(ObjectStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptVolume(ObjectStep):
+    """Have libvirt find a file that came into a pool's directory without it."""
+
+    xml: str
+    did = "made {kind} {name} known to libvirt"
+    would = "make {kind} {name} known to libvirt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateVolume(ObjectStep):
+    """Make a volume, named ``pool/volume``; ``path`` is where it will be, if that is sure."""
+
+    xml: str
+    path: str | None
+    did = "created {kind} {name}"
+    would = "create {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadVolume(ObjectStep):
+    """Write a file of this host into a new volume."""
+
+    source: str
+    did = "uploaded {source} into {kind} {name}"
+    would = "upload {source} into {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeVolume(ObjectStep):
+    """Change the capacity of a volume, through the running ``domain`` that has it as ``target``."""
+
+    size: Size
+    shrink: bool = False
+    domain: str = ""
+    target: str = ""
+    did = "resized {kind} {name} to {size}"
+    would = "resize {kind} {name} to {size}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WipeVolume(ObjectStep):
+    """Write zeros over all that a volume holds."""
+
+    did = "wiped {kind} {name}"
+    would = "wipe {kind} {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeleteVolume(ObjectStep):
     """Delete a volume, whose name is ``pool/volume``; what it holds is lost."""
 
@@ -309,6 +358,15 @@ class SetOwnership(FileStep):
     mode: Mode | None
     did = "set owner, group and mode of {path}"
     would = "set owner, group and mode of {path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetLabel(FileStep):
+    """Set an SELinux label."""
+
+    label: str
+    did = "labelled {path}"
+    would = "label {path}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,17 @@ from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.prune import Prune
-from salt_kvm.spec.types import Name, Path, Spec, parse_name, parse_path
+from salt_kvm.spec.types import (
+    Name,
+    Path,
+    Spec,
+    VolumeName,
+    parse_name,
+    parse_path,
+    parse_volume_name,
+)
 from salt_kvm.spec.types import schema as type_schema
+from salt_kvm.spec.volume import StorageVolume
 
 
 class Host(Spec, frozen=True, kw_only=True):
@@ -33,6 +42,7 @@ class Pillar(Spec, frozen=True, kw_only=True):
     host: Host | None = None
     networks: dict[Name, Network] | None = None
     pools: dict[Name, Pool] | None = None
+    volumes: dict[VolumeName, StorageVolume] | None = None
     images: dict[Path, Image] | None = None
     domains: dict[Name, Domain] | None = None
     prune: Prune | None = None
@@ -44,6 +54,8 @@ class Pillar(Spec, frozen=True, kw_only=True):
                 parse_name(name)
         for path in self.images or {}:
             parse_path(path)
+        for volume in self.volumes or {}:
+            parse_volume_name(volume)
 
 
 def schema() -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Size(int):
         return f"{int(self)}B"
 
 
+class Allocation(Size):
+    """A size that may be 0: the room that is taken from the start."""
+
+
 class Mode(int):
     """Permission bits, written in octal digits: ``'0640'`` or, unquoted, ``0640``."""
 
@@ -57,6 +61,10 @@ class Path(str):
 
 class Medium(str):
     """An absolute path, or empty: a drive without a medium."""
+
+
+class VolumeName(str):
+    """``pool/volume``: the names of a pool and of a volume in it."""
 
 
 class Name(str):
@@ -83,6 +91,12 @@ def parse_size(value: Any) -> Size:
     if size != int(size) or not 0 < size <= _LARGEST:
         raise ValueError(f"{value!r} is no possible size; write a whole number of bytes above 0")
     return Size(size)
+
+
+def parse_allocation(value: Any) -> Allocation:
+    """Return a size, or 0."""
+    none = not isinstance(value, bool) and str(value).strip() in ("0", "0B")
+    return Allocation(0 if none else parse_size(value))
 
 
 def parse_mode(value: Any) -> Mode:
@@ -132,21 +146,36 @@ def parse_name(value: Any) -> Name:
     return Name(text)
 
 
+def parse_volume_name(value: Any) -> VolumeName:
+    """Return the full name of a volume; in some pools the name within the pool has slashes too."""
+    pool, _, volume = value.partition("/") if isinstance(value, str) else ("", "", "")
+    try:
+        parse_name(pool)
+        parse_path(f"/{volume}" if volume else "")
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no volume; write pool/volume") from error
+    return VolumeName(value)
+
+
 PARSERS: dict[type, Callable[[Any], Any]] = {
     Size: parse_size,
+    Allocation: parse_allocation,
     Mode: parse_mode,
     Mac: parse_mac,
     Path: parse_path,
     Medium: parse_medium,
     Name: parse_name,
+    VolumeName: parse_volume_name,
 }
 _SCHEMAS: dict[type, dict[str, Any]] = {
     Size: {"type": ["string", "integer"], "examples": ["10GiB", "512MiB"]},
+    Allocation: {"type": ["string", "integer"], "examples": ["0", "10GiB"]},
     Mode: {"type": ["string", "integer"], "examples": ["0640"]},
     Mac: {"type": ["string", "integer"], "examples": ["52:54:00:12:34:56"]},
     Path: {"type": "string", "pattern": "^/"},
     Medium: {"type": ["string", "boolean"], "pattern": "^(/|$)"},
     Name: {"type": "string", "pattern": "^[^/]+$"},
+    VolumeName: {"type": "string", "pattern": "^[^/]+/."},
 }
 
 

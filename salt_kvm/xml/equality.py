@@ -56,6 +56,11 @@ def same_number(seen: str, want: str) -> bool:
         return seen == want
 
 
+def same_format(seen: str, want: str) -> bool:
+    """libvirt tells a medium from another raw volume by what it holds."""
+    return {seen, want} <= {"raw", "iso", "unknown"} or seen == want
+
+
 def same_mode(seen: str, want: str) -> bool:
     """``750`` is ``0750``."""
     return seen.lstrip("0") == want.lstrip("0")
@@ -90,6 +95,7 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("log", "file"): same_path,
     ("path", ""): same_path,
     ("device", "path"): same_path,
+    ("format", "type"): same_format,
     ("dir", "path"): same_path,
     ("mode", ""): same_mode,
     ("graphics", "port"): same_port,

@@ -3,5 +3,6 @@ include:
   - kvm.host
   - kvm.network
   - kvm.pool
+  - kvm.volume
   - kvm.image
   - kvm.domain

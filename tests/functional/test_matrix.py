@@ -85,6 +85,12 @@ NOT_HERE = {
     "pool": {
         "rbd_options": "Debian's libvirt has its rbd driver in another package",
         "volume_allocation": "Debian's libvirt has its rbd driver in another package",
+        "permissions.label": "a label needs SELinux",
+    },
+    "volume": {
+        "permissions.label": "a label needs SELinux",
+        "encryption": "a LUKS volume needs a secret; test_secret makes one",
+        "encryption.secret": "a LUKS volume needs a secret; test_secret makes one",
     },
     "image": {},
 }
@@ -288,7 +294,11 @@ def subject(request, act, words):
     state = {"state": "running" if edit.running else "present"}
     before = {**state, **base, **_fill(edit.before or {}, words)}
     after = {**before, **_fill(edit.edit, words)}
-    name = f"{words['folder']}/edited.img" if edit.noun == "image" else f"{PREFIX}m-{edit.noun}"
+    named = {"image": f"{words['folder']}/edited.img", "volume": f"{PREFIX}m-vols/edited"}
+    name = named.get(edit.noun, f"{PREFIX}m-{edit.noun}")
+    if edit.noun == "volume":
+        fields = {"state": "running", "path": f"{words['folder']}/vols"}
+        assert act("pool", f"{PREFIX}m-vols", fields).result is True
     if edit.running:
         name += "-on"
         request.getfixturevalue("running").reset(edit.noun, name, {**state, **base}, before)
@@ -296,8 +306,10 @@ def subject(request, act, words):
         made = act(edit.noun, name, before)
         assert made.result is True, made.comment
     yield name, before, after
-    if edit.noun != "image" and not edit.running:
+    if edit.noun in DEFINED and not edit.running:
         _remove(edit.noun, name)
+    if edit.noun == "volume":
+        _remove("pool", f"{PREFIX}m-vols")
 
 
 def photograph(folder):

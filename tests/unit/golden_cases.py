@@ -11,7 +11,8 @@ from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.types import Spec
-from salt_kvm.xml import domain, network, pool
+from salt_kvm.spec.volume import StorageVolume
+from salt_kvm.xml import domain, network, pool, volume
 from salt_kvm.xml.merge import merge
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,6 +30,8 @@ def document(noun, name, fields):
         want = convert(Domain, fields, name)
         merged = merge(domain.blank(name, want, FACTS), domain.intent(name, want, FACTS))
         return domain.complete(merged.xml, merged.added)
+    if noun == "volume":
+        return volume.new(name, convert(StorageVolume, fields, name), sparse=True)
     if noun == "pool":
         want = convert(Pool, fields, name)
         return merge(pool.blank(name, want), pool.intent(name, want)).xml

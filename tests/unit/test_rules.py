@@ -12,6 +12,7 @@ from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.prune import Only
+from salt_kvm.spec.volume import StorageVolume
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "salt_kvm"
@@ -39,7 +40,13 @@ ALLOWED = {
     "grains": {"backend"},
 }  # fmt: skip
 IMPURE = {"os", "time", "subprocess", "socket", "shutil", "tempfile", "pathlib", "random", "io"}
-SPECS = {"domain": Domain, "network": Network, "pool": Pool, "image": Image}
+SPECS = {
+    "domain": Domain,
+    "network": Network,
+    "pool": Pool,
+    "image": Image,
+    "volume": StorageVolume,
+}
 FILES = sorted(LIBRARY.rglob("*.py"))
 FACES = sorted([*(ROOT / "_modules").glob("*.py"), *(ROOT / "_states").glob("*.py")])
 

@@ -1,0 +1,54 @@
+"""A volume of a storage pool."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from salt_kvm.spec.pool import Permissions
+from salt_kvm.spec.types import Allocation, Path, Size, Spec
+from salt_kvm.spec.values import Uuid
+
+FileFormat = Literal["raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc"]
+# A partition of a ``disk`` pool has a type in place of a format.
+VolumeFormat = (
+    FileFormat
+    | Literal[
+        "none", "linux", "fat16", "fat32", "linux-swap", "linux-lvm", "linux-raid", "extended"
+    ]
+)
+
+
+class Backing(Spec, frozen=True, kw_only=True):
+    """The image that a volume stands on; its format is never guessed."""
+
+    path: Path
+    format: FileFormat
+
+
+class VolumeEncryption(Spec, frozen=True, kw_only=True):
+    """LUKS, with the passphrase of a libvirt secret."""
+
+    secret: Uuid
+
+
+class StorageVolume(Spec, frozen=True, kw_only=True):
+    """One entry of ``kvm:volumes``; its key is ``pool/volume``."""
+
+    state: Literal["present", "absent", "wiped"] = "present"
+    capacity: Size | None = None
+    allocation: Allocation | None = None
+    format: VolumeFormat | None = None
+    backing: Backing | None = None
+    permissions: Permissions | None = None
+    encryption: VolumeEncryption | None = None
+    source: Path | None = None
+    shrink: bool | None = None
+    xml: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backing is not None and self.format not in ("qcow2", "qed", "vmdk"):
+            raise ValueError("a volume with 'backing' has format: qcow2 (or qed, vmdk)")
+        if self.capacity is not None and (self.allocation or 0) > self.capacity:
+            raise ValueError("'allocation' is not larger than 'capacity'")
+        if self.source is not None and (self.backing is not None or self.encryption is not None):
+            raise ValueError("a 'source' is the whole volume; leave out 'backing' and 'encryption'")
