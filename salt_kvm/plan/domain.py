@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from xml.etree import ElementTree as ET
@@ -82,7 +82,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     yield from _now(name, live, "detach")
     yield from _properties(name, live)
     yield from common.autostart("domain", name, there, want.autostart)
-    yield from _grow(name, want, seen)
+    yield from _grow(name, want, seen, merged)
     if want.state == "running":
         yield from _restart(name, want, there, live)
         yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
@@ -144,7 +144,7 @@ def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
 
 def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterator[Step]:
     """A disk that is new in the definition brings its image; one that lost its file does not."""
-    new = {path for device in merged.added if (path := _file(device)) is not None}
+    new = _files_of(merged.added)
     for index, disk in enumerate(want.disk_list):
         if disk.size is None or disk.path is None or disk.path not in new:
             continue
@@ -157,6 +157,10 @@ def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterat
         elif not image.same_size(there, disk.size):
             size = Size(there.size or 0)
             raise SpecError([f"{where}:size: {disk.path} is there with {size}, not {disk.size}"])
+
+
+def _files_of(devices: Iterable[ET.Element]) -> set[str]:
+    return {path for device in devices if (path := _file(device)) is not None}
 
 
 def _file(device: ET.Element) -> str | None:
@@ -176,21 +180,21 @@ def _named(step: Step, disk: Disk) -> Step:
     return replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
 
 
-def _grow(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+def _grow(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterator[Step]:
     """A disk that the guest has grows to its declared size; a larger one is left alone."""
-    guest = seen.domain
-    for disk in want.disk_list if guest is not None else ():
-        if disk.size is None or disk.path is None:
+    new = _files_of(merged.added)
+    for disk in want.disk_list if seen.domain is not None else ():
+        if disk.size is None or disk.path is None or disk.path in new:
             continue
-        document = (guest.live or guest.xml) if guest is not None else ""
-        targets = [t for file, t in disks_in(document) if same_path(file, disk.path)]
-        there = seen.images.get(disk.path, disk.format or "raw") if targets else None
+        there = seen.images.get(disk.path, disk.format or "raw")
         if there is None or (there.size or 0) >= disk.size:
             continue
-        if guest is not None and guest.live is not None:
-            yield image.grow_live(there, disk.size, name, targets[0])
-        else:
+        if seen.domain is None or seen.domain.live is None:
             yield image.grow(there, disk.size)
+            continue
+        for file, target in disks_in(seen.domain.live):
+            if same_path(file, disk.path):
+                yield image.grow_live(there, disk.size, name, target)
 
 
 STEPS: Mapping[str, Callable[..., Step]] = {
