@@ -31,6 +31,7 @@ setup(
             "mypy",
             "pytest>=8",
             "pytest-salt-factories>=1.0.5",
+            "pytest-xdist>=3.5",
             "pyyaml",
             "ruff",
         ],

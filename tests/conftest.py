@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,14 +40,31 @@ sleep 100000
 """
 
 
-def pytest_configure():
-    """Let a termination, like an interrupt, run the ends of the fixtures."""
+def pytest_configure(config):
+    """Let a termination, like an interrupt, run the ends of the fixtures.
+
+    Tests that run side by side share what the process that hands them out starts before them.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if getattr(config.option, "numprocesses", None) and shutil.which("virsh") and not os.getuid():
+        folder = tempfile.TemporaryDirectory(prefix="salt-kvm-libvirtd-")
+        shared = ExitStack()
+        shared.enter_context(folder)
+        shared.enter_context(_daemons(Path(folder.name) / "log"))
+        config.add_cleanup(shared.close)
 
 
 def pytest_unconfigure():
     """Salt tells at exit what it has held back, to a stream that pytest has closed by then."""
     logging.raiseExceptions = False
+
+
+def pytest_collection_modifyitems(items):
+    """Keep those together that share what takes long to make: a host, a master."""
+    for item in items:
+        kind = item.path.relative_to(ROOT / "tests").parts[0]
+        if kind in ("integration", "hosts"):
+            item.add_marker(pytest.mark.xdist_group(kind))
 
 
 # Its files and, but for the sockets in $1, its state are its own.
@@ -105,20 +123,26 @@ def libvirtd(tmp_path_factory):
     """A libvirtd at ``qemu:///system``: the one that is there, or one for these tests only."""
     if shutil.which("virsh") is None:
         pytest.skip("no libvirt on this machine; tools/test installs it")
-    if answers():
-        yield URI
-        return
-    if os.getuid() != 0:
+    if os.getuid() != 0 and not answers():
         pytest.skip("libvirtd doesn't answer and only root can start it")
+    with _daemons(tmp_path_factory.mktemp("libvirtd") / "log"):
+        yield URI
+
+
+@contextmanager
+def _daemons(log):
+    """Run libvirt's daemons where nothing answers, and take them away afterwards."""
+    if answers():
+        yield
+        return
     bridges = _bridges()
-    log = tmp_path_factory.mktemp("libvirtd") / "log"
     started = []
     try:
         for name in DAEMONS:
             if not _running(name):
                 started.append(_start(name, log))
         _wait(log)
-        yield URI
+        yield
         _stop_networks(bridges)
     finally:
         for daemon in reversed(started):

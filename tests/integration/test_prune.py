@@ -57,7 +57,7 @@ def test_undeclared_guests_go_only_where_the_pillar_says_so(apply, own_libvirtd)
         ({"domains": {}}, "no domain is declared"),
         ({}, "no domain is declared"),
     ],
-    ids=str,
+    ids=lambda value: str(value).replace(PREFIX, ""),
 )
 def test_nothing_goes_where_anything_is_wrong(apply, own_libvirtd, section, told):
     assert apply({"domains": BOTH}).code == 0
