@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
@@ -81,6 +82,18 @@ auth_unix_rw = "none"
 auth_unix_ro = "none"
 END
 libvirtd --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/own.pid
+"""
+
+
+# Not every PID 1 buries the dead at once, and libvirt waits for a guest that it kills to be buried.
+REAPER = """
+import ctypes, os, signal, sys
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+daemon = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGTERM, lambda *_: os.kill(daemon, signal.SIGTERM))
+while os.wait()[0] != daemon:
+    pass
 """
 
 
@@ -196,7 +209,7 @@ def own_libvirtd(libvirtd):
 
 
 def _start(name, log):
-    command = ["setpriv", "--pdeathsig", "TERM", name]
+    command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-c", REAPER, name]
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 

@@ -116,7 +116,9 @@ def prepared(run, folder):
     return folder
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]} {row[1]}".replace(PREFIX, "")[:80])
+@pytest.mark.parametrize(
+    "row", TABLE, ids=lambda row: f"{row[0]} {row[1]}".replace(PREFIX, "")[:80]
+)
 def test_bad_input_is_told_in_a_sentence_and_leaves_nothing(run, prepared, row):
     function, changed, told = row
     before, files = photograph(), sorted(os.listdir(prepared))
