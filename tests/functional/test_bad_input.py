@@ -68,7 +68,7 @@ TABLE = [
     ("kvm_pool.running", {}, "path: needed to make the pool"),
     ("kvm_pool.running", {"path": "/no/such/pool"}, "the directory /no/such is not there"),
     ("kvm_pool.running", {"path": "{folder}/a.raw/pool"}, "a.raw is a file, not a directory"),
-    ("kvm_pool.running", {"type": "zfs", "path": "/x"}, "type: Invalid enum value 'zfs'"),
+    ("kvm_pool.running", {"type": "floppy", "path": "/x"}, "type: Invalid enum value 'floppy'"),
     (
         "kvm_image.present",
         {"name": "/no/such/a.raw", "size": "1G"},
