@@ -6,16 +6,19 @@ A dry run ends after the rehearsal; what it reports is the very plan that a real
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.backend import lock
 from salt_kvm.backend.perform import Undo, perform
-from salt_kvm.backend.promise import Promises
-from salt_kvm.backend.world import View, World
+from salt_kvm.backend.view import View
+from salt_kvm.backend.world import World
 from salt_kvm.errors import KvmError, SpecError, UnmetError
 from salt_kvm.nouns import NOUNS, Noun
 from salt_kvm.plan.steps import Step
+from salt_kvm.seen import Promises
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.types import Spec
 
@@ -23,17 +26,15 @@ AS_DECLARED = "as declared"
 NOTICEABLE_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a run did, or a dry run would do; ``failure`` is the sentence of what went wrong."""
 
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = {}
     comment: str = ""
     failure: str | None = None
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """One declared object: its noun, its name, and what is wanted of it."""
 
     noun: Noun
@@ -49,8 +50,7 @@ class Target:
         return list(planner(self.name, self.want, seen))
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(msgspec.Struct, frozen=True):
     """How to run.
 
     :param test: report the plan and change nothing
@@ -86,7 +86,7 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
     if waited < NOTICEABLE_SECONDS:
         return outcome
     note = f"Waited {waited:.0f} s for another run on {target.name}."
-    return replace(outcome, comment=f"{outcome.comment} {note}")
+    return structs.replace(outcome, comment=f"{outcome.comment} {note}")
 
 
 def foresee(target: Target, view: View, mode: Mode = REAL) -> Outcome:

@@ -7,10 +7,11 @@ from typing import Any
 
 from salt_kvm import converge, prune
 from salt_kvm.backend.hypervisor import KINDS
-from salt_kvm.backend.promise import Promises
-from salt_kvm.backend.world import View, World
+from salt_kvm.backend.view import View
+from salt_kvm.backend.world import World
 from salt_kvm.errors import KvmError
 from salt_kvm.nouns import NOUNS
+from salt_kvm.seen import Promises
 
 Row = dict[str, Any]
 # As the states run: what a guest needs is there before it.

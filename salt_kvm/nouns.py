@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from salt_kvm.backend import files, storage_needs
 from salt_kvm.backend import volume as volumes
 from salt_kvm.backend.live import balloon
-from salt_kvm.backend.world import Images, View
+from salt_kvm.backend.view import Images, View
 from salt_kvm.plan import domain, image, network, pool, volume
 from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Observed
@@ -26,8 +27,7 @@ from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
 
 
-@dataclass(frozen=True)
-class Noun:
+class Noun(msgspec.Struct, frozen=True):
     """One noun; ``section`` is its key in the pillar."""
 
     section: str

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from salt_kvm import converge
-from salt_kvm.backend.promise import Promises
-from salt_kvm.backend.world import View, World
+from salt_kvm.backend.view import View
+from salt_kvm.backend.world import World
 from salt_kvm.converge import REAL, Mode, Outcome
 from salt_kvm.errors import KvmError, SpecError
+from salt_kvm.seen import Promises
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.prune import Only, Prune
 from salt_kvm.spec.types import parse_name
@@ -36,7 +37,7 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
     """
     want = convert(Only, fields, PATH)
     outcomes = {
-        other: _one(world, noun, other, want, replace(mode, planner="prune"))
+        other: _one(world, noun, other, want, structs.replace(mode, planner="prune"))
         for other in undeclared(View(world, world.promised if mode.test else Promises()), want)
     }
     told = [outcome for outcome in outcomes.values() if outcome.changes or outcome.failure]

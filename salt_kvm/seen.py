@@ -1,4 +1,4 @@
-"""What is there: the facts that a plan is made from. Pure values."""
+"""What is there, and what was promised: the facts that a plan is made from. Pure values."""
 
 from __future__ import annotations
 
@@ -81,3 +81,15 @@ class Facts:
 
     arch: str
     kvm: bool
+
+
+@dataclass
+class Promises:
+    """Objects and files as they would be; a key that is missing is as the world has it."""
+
+    objects: dict[tuple[str, str], Observed | None] = field(default_factory=dict)
+    files: dict[str, FileSeen | None] = field(default_factory=dict)
+
+    def copy(self) -> Promises:
+        """Return promises that can be added to without changing these."""
+        return Promises(dict(self.objects), dict(self.files))

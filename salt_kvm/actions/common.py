@@ -8,11 +8,11 @@ from salt_kvm import converge
 from salt_kvm.backend.history import read, versions
 from salt_kvm.backend.lock import held
 from salt_kvm.backend.perform import perform
-from salt_kvm.backend.promise import Promises
-from salt_kvm.backend.world import View, World
+from salt_kvm.backend.view import View
+from salt_kvm.backend.world import World
 from salt_kvm.errors import NotFoundError
 from salt_kvm.plan.steps import Define
-from salt_kvm.seen import Observed
+from salt_kvm.seen import Observed, Promises
 from salt_kvm.xml import adopt
 from salt_kvm.xml.merge import without_secrets
 

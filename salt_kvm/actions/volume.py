@@ -10,10 +10,11 @@ from salt_kvm import converge
 from salt_kvm.actions import common
 from salt_kvm.backend import files
 from salt_kvm.backend import volume as backend
-from salt_kvm.backend.promise import Promises
-from salt_kvm.backend.world import View, World
+from salt_kvm.backend.view import View
+from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, NotFoundError, SpecError, UnmetError
 from salt_kvm.plan.steps import Need
+from salt_kvm.seen import Promises
 from salt_kvm.spec.types import parse_path, parse_volume_name
 from salt_kvm.xml import volume as document
 

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree as ET
-
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.xml import pool as xml
 
 # These can't be told whether to overwrite; their programs never do.
 UNFLAGGED = ("zfs",)
-
-
-def types(hypervisor: Hypervisor) -> frozenset[str] | None:
-    """Return the types of pool that libvirt has drivers for; ``None`` where it can't say."""
-    document = hypervisor.pool_capabilities()
-    if document is None:
-        return None
-    pools = ET.fromstring(document).iterfind("pool[@supported='yes']")
-    return frozenset(str(pool.get("type")) for pool in pools)
 
 
 def build(hypervisor: Hypervisor, name: str, *, overwrite: bool) -> None:

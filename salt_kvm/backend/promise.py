@@ -6,26 +6,14 @@ before the first change whether every step has what it needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import singledispatch
 
 from salt_kvm.plan import steps
-from salt_kvm.seen import FileSeen, Header, Observed
+from salt_kvm.seen import FileSeen, Header, Observed, Promises
 from salt_kvm.xml import volume
 
 GONE = None
-
-
-@dataclass
-class Promises:
-    """Objects and files as they would be; a key that is missing is as the world has it."""
-
-    objects: dict[tuple[str, str], Observed | None] = field(default_factory=dict)
-    files: dict[str, FileSeen | None] = field(default_factory=dict)
-
-    def copy(self) -> Promises:
-        """Return promises that can be added to without changing these."""
-        return Promises(dict(self.objects), dict(self.files))
 
 
 @singledispatch

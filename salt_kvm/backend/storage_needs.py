@@ -12,7 +12,7 @@ from salt_kvm.spec.pool import DIRECTORIES
 from salt_kvm.xml import pool as pool_xml
 
 if TYPE_CHECKING:
-    from salt_kvm.backend.world import View
+    from salt_kvm.backend.view import View
 
 
 def _unused_volume(view: View, need: Need) -> str | None:

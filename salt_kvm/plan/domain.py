@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from xml.etree import ElementTree as ET
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.errors import SpecError
 from salt_kvm.plan import common, image
@@ -38,8 +40,7 @@ LOST_VOLUME = "declare it under kvm:volumes, or correct its name"
 LOST_FILE = "declare it, or correct its path"
 
 
-@dataclass(frozen=True)
-class DomainSeen:
+class DomainSeen(msgspec.Struct, frozen=True):
     """A domain, the images that its disks name, and what its hypervisor and its guest can do."""
 
     domain: Observed | None
@@ -177,7 +178,7 @@ def _volume(device: ET.Element) -> str | None:
 
 def _named(step: Step, disk: Disk) -> Step:
     """A domain can make several images, so each has its own place in ``changes``."""
-    return replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
+    return structs.replace(step, changes={f"image[{disk.path}]": step.changes["image"]})
 
 
 def _grow(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterator[Step]:
@@ -231,7 +232,7 @@ def _restart(name: str, want: Domain, there: Observed | None, live: Live | None)
 
 def _off_and_on(name: str, want: Domain, there: Observed | None) -> Iterator[Step]:
     for step in _shutdown(name, want, there):
-        yield replace(step, changes={})
+        yield structs.replace(step, changes={})
         changes = {"state": change("running", "restarted")}
         yield Start(kind="domain", name=name, changes=changes)
 

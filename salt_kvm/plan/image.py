@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.errors import SpecError, UnmetError
 from salt_kvm.plan.removal import Images
@@ -34,8 +37,7 @@ RUNNING = "shut that guest down first"
 STANDING = "a change of it would be their loss"
 
 
-@dataclass(frozen=True)
-class ImageSeen:
+class ImageSeen(msgspec.Struct, frozen=True):
     """A file, and the images of its host."""
 
     file: FileSeen | None
@@ -147,7 +149,7 @@ def grow(seen: FileSeen, size: Size) -> ResizeImage:
     if format not in GROWS:
         raise UnmetError(f"{seen.path} has {old}; qemu-img can't grow a {format} image to {size}")
     changes = {f"image[{seen.path}]/size": change(str(old), str(size))}
-    return replace(_resized(seen, format, size, shrink=False), changes=changes)
+    return structs.replace(_resized(seen, format, size, shrink=False), changes=changes)
 
 
 def _only_a_file(seen: FileSeen) -> None:
@@ -260,7 +262,7 @@ def _resize(path: str, want: Image, there: FileSeen, images: Images) -> Iterator
         runners = images.runners(path)
         now = replace(there, format=want.format)
         step = grow_live(now, new, *runners[0]) if len(runners) == 1 else grow(now, new)
-    yield replace(step, changes={"size": change(str(old), str(new))})
+    yield structs.replace(step, changes={"size": change(str(old), str(new))})
 
 
 def _resized(there: FileSeen, format: str, size: Size, *, shrink: bool) -> ResizeImage:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from xml.etree import ElementTree as ET
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.errors import SpecError, UnmetError
 from salt_kvm.plan import common
@@ -31,8 +33,7 @@ from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged
 
 
-@dataclass(frozen=True)
-class PoolSeen:
+class PoolSeen(msgspec.Struct, frozen=True):
     """A pool, the directory and the devices it is to be over, and what it holds.
 
     ``numbers`` are the declared owner and group as the host counts them; ``volumes`` are looked at
@@ -42,7 +43,7 @@ class PoolSeen:
     pool: Observed | None
     directory: FileSeen | None
     devices: Devices
-    numbers: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, int] = {}
     volumes: Sequence[str] | None = None
 
 
@@ -182,7 +183,7 @@ def _idle(name: str) -> Need:
 
 def _stop(name: str, there: Observed | None) -> Iterator[Step]:
     for step in common.stop("pool", name, there):
-        yield replace(step, needs=(_idle(name),))
+        yield structs.replace(step, needs=(_idle(name),))
 
 
 def _removal(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:

@@ -7,18 +7,17 @@ what it would leave behind in :mod:`salt_kvm.backend.promise`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    # The host's checks must run before msgspec is there.
-    from salt_kvm.spec.types import Mode, Size
+import msgspec
+from msgspec import structs
+
+from salt_kvm.spec.types import Mode, Size
 
 Changes = Mapping[str, Mapping[str, object]]
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """Something that must be there before a step can succeed.
 
     ``what`` is one of ``file``, ``directory``, ``block device``, ``network``, ``active network``,
@@ -47,14 +46,13 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, str) else value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The base: ``changes`` is this step's share of the state's ``changes``.
 
     ``cure`` is what can be done where the step was carried out and has had no effect yet.
     """
 
-    changes: Changes = field(default_factory=dict)
+    changes: Changes = {}
     needs: tuple[Need, ...] = ()
 
     did: ClassVar[str] = ""
@@ -63,19 +61,17 @@ class Step:
 
     def sentence(self, *, done: bool) -> str:
         """Return what the step did, or would do, in a few words."""
-        return (self.did if done else self.would).format_map(vars(self))
+        return (self.did if done else self.would).format_map(structs.asdict(self))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectStep(Step):
+class ObjectStep(Step, frozen=True, kw_only=True):
     """A step on a domain, network or pool."""
 
     kind: str
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Define(ObjectStep):
+class Define(ObjectStep, frozen=True, kw_only=True):
     """Write a persistent definition; an object that is there keeps its UUID and its state."""
 
     xml: str
@@ -83,35 +79,30 @@ class Define(ObjectStep):
     would = "define {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Undefine(ObjectStep):
+class Undefine(ObjectStep, frozen=True):
     did = "removed the definition of {kind} {name}"
     would = "remove the definition of {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetAutostart(ObjectStep):
+class SetAutostart(ObjectStep, frozen=True, kw_only=True):
     autostart: bool
     did = "set autostart of {kind} {name}"
     would = "set autostart of {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start(ObjectStep):
+class Start(ObjectStep, frozen=True):
     did = "started {kind} {name}"
     would = "start {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stop(ObjectStep):
+class Stop(ObjectStep, frozen=True):
     """Take a network or pool down; a domain is shut down instead."""
 
     did = "stopped {kind} {name}"
     would = "stop {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shutdown(ObjectStep):
+class Shutdown(ObjectStep, frozen=True, kw_only=True):
     """Ask a guest to power off and wait; pull its plug afterwards only where ``force`` says so."""
 
     timeout: int
@@ -120,22 +111,19 @@ class Shutdown(ObjectStep):
     would = "shut down {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeviceStep(ObjectStep):
+class DeviceStep(ObjectStep, frozen=True, kw_only=True):
     """A step on one device of a running domain, live only."""
 
     xml: str
     device: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttachDevice(DeviceStep):
+class AttachDevice(DeviceStep, frozen=True):
     did = "attached {device} to the running {kind} {name}"
     would = "attach {device} to the running {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetachDevice(DeviceStep):
+class DetachDevice(DeviceStep, frozen=True, kw_only=True):
     """Ask a guest to release a device and wait a little; it may refuse.
 
     ``needed`` is one whose place the next device takes: with a refusal the run ends.
@@ -150,14 +138,12 @@ class DetachDevice(DeviceStep):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class UpdateDevice(DeviceStep):
+class UpdateDevice(DeviceStep, frozen=True):
     did = "changed {device} of the running {kind} {name}"
     would = "change {device} of the running {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetProperty(ObjectStep):
+class SetProperty(ObjectStep, frozen=True, kw_only=True):
     """Change a property of a running domain, live only; ``value`` is as libvirt's XML has it."""
 
     key: str
@@ -166,8 +152,7 @@ class SetProperty(ObjectStep):
     would = "set {key} of the running {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UpdateNetwork(ObjectStep):
+class UpdateNetwork(ObjectStep, frozen=True, kw_only=True):
     """Change one element of an active network, live only; a row of ``xml.network_live``.
 
     ``old`` is what a modified element was, ``index`` the place of its ``<ip>`` or -1.
@@ -183,16 +168,14 @@ class UpdateNetwork(ObjectStep):
     would = "change {part} of the active {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RestartNetwork(ObjectStep):
+class RestartNetwork(ObjectStep, frozen=True):
     """Stop and start a network, and plug the running guests in again."""
 
     did = "restarted {kind} {name}"
     would = "restart {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BuildPool(ObjectStep):
+class BuildPool(ObjectStep, frozen=True, kw_only=True):
     """Make the file system, partition table or volume group that a pool is to be over.
 
     ``overwrite`` gives what is there up; else libvirt too refuses a device that holds something.
@@ -204,24 +187,21 @@ class BuildPool(ObjectStep):
     would = "build {kind} {name} on {devices}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefreshPool(ObjectStep):
+class RefreshPool(ObjectStep, frozen=True):
     """Have libvirt look anew at what a pool holds."""
 
     did = "refreshed {kind} {name}"
     would = "refresh {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeletePool(ObjectStep):
+class DeletePool(ObjectStep, frozen=True):
     """Remove a pool's empty directory, volume group, ...; a partition table and a disk stay."""
 
     did = "deleted the storage of {kind} {name}"
     would = "delete the storage of {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdoptVolume(ObjectStep):
+class AdoptVolume(ObjectStep, frozen=True, kw_only=True):
     """Have libvirt find a file that came into a pool's directory without it."""
 
     xml: str
@@ -229,8 +209,7 @@ class AdoptVolume(ObjectStep):
     would = "make {kind} {name} known to libvirt"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CreateVolume(ObjectStep):
+class CreateVolume(ObjectStep, frozen=True, kw_only=True):
     """Make a volume, named ``pool/volume``; ``path`` is where it will be, if that is sure."""
 
     xml: str
@@ -239,8 +218,7 @@ class CreateVolume(ObjectStep):
     would = "create {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UploadVolume(ObjectStep):
+class UploadVolume(ObjectStep, frozen=True, kw_only=True):
     """Write a file of this host into a new volume."""
 
     source: str
@@ -248,8 +226,7 @@ class UploadVolume(ObjectStep):
     would = "upload {source} into {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResizeVolume(ObjectStep):
+class ResizeVolume(ObjectStep, frozen=True, kw_only=True):
     """Change the capacity of a volume, through the running ``domain`` that has it as ``target``."""
 
     size: Size
@@ -260,38 +237,34 @@ class ResizeVolume(ObjectStep):
     would = "resize {kind} {name} to {size}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class WipeVolume(ObjectStep):
+class WipeVolume(ObjectStep, frozen=True):
     """Write zeros over all that a volume holds."""
 
     did = "wiped {kind} {name}"
     would = "wipe {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeleteVolume(ObjectStep):
+class DeleteVolume(ObjectStep, frozen=True):
     """Delete a volume, whose name is ``pool/volume``; what it holds is lost."""
 
     did = "deleted {kind} {name}"
     would = "delete {kind} {name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileStep(Step):
+class FileStep(Step, frozen=True, kw_only=True):
     """A step on a file or directory of the host."""
 
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class CreateImage(FileStep):
+class CreateImage(FileStep, frozen=True, kw_only=True):
     """Make an image; without a size it takes that of its backing file."""
 
     format: str
     size: Size | None
     backing: str | None = None
     backing_format: str | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = {}
     did = "created the {format} image {path}"
     would = "create the {format} image {path}"
 
@@ -301,8 +274,7 @@ class CreateImage(FileStep):
         return f"{super().sentence(done=done)}{size}{backing}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReplaceImage(FileStep):
+class ReplaceImage(FileStep, frozen=True, kw_only=True):
     """Write an image again with other properties; what a guest sees of it stays the same."""
 
     format: str
@@ -313,8 +285,7 @@ class ReplaceImage(FileStep):
     would = "rewrite {path} as a {format} image"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AmendImage(FileStep):
+class AmendImage(FileStep, frozen=True, kw_only=True):
     """Change options of an image in place."""
 
     format: str
@@ -323,8 +294,7 @@ class AmendImage(FileStep):
     would = "change the options of {path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResizeImage(FileStep):
+class ResizeImage(FileStep, frozen=True, kw_only=True):
     """Change the size of an image that no running guest uses; ``shrink`` cuts off its end."""
 
     format: str
@@ -334,8 +304,7 @@ class ResizeImage(FileStep):
     would = "resize {path} to {size}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResizeLive(FileStep):
+class ResizeLive(FileStep, frozen=True, kw_only=True):
     """Grow an image through the running guest that has it as the disk ``target``."""
 
     domain: str
@@ -345,14 +314,12 @@ class ResizeLive(FileStep):
     would = "grow the image {path} of the running domain {domain} to {size}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoveImage(FileStep):
+class RemoveImage(FileStep, frozen=True):
     did = "removed the image {path}"
     would = "remove the image {path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetOwnership(FileStep):
+class SetOwnership(FileStep, frozen=True, kw_only=True):
     owner: str | None
     group: str | None
     mode: Mode | None
@@ -360,8 +327,7 @@ class SetOwnership(FileStep):
     would = "set owner, group and mode of {path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetLabel(FileStep):
+class SetLabel(FileStep, frozen=True, kw_only=True):
     """Set an SELinux label."""
 
     label: str
@@ -369,7 +335,6 @@ class SetLabel(FileStep):
     would = "label {path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MakeDirectory(FileStep):
+class MakeDirectory(FileStep, frozen=True):
     did = "made the directory {path}"
     would = "make the directory {path}"

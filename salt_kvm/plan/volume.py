@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
+
+import msgspec
 
 from salt_kvm.errors import SpecError, UnmetError
 from salt_kvm.plan import common
@@ -40,8 +41,7 @@ OFF = "shut them down first"
 MEDIUM = "make it, or correct the path or the format"
 
 
-@dataclass(frozen=True)
-class VolumeSeen:
+class VolumeSeen(msgspec.Struct, frozen=True):
     """A volume, and where it is to be made what stands there already.
 
     ``pool`` is looked at only where there is no volume. ``stale`` is one whose file went without
@@ -55,7 +55,7 @@ class VolumeSeen:
     file: FileSeen | None = None
     source: FileSeen | None = None
     blank: bool | None = None
-    numbers: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, int] = {}
     runners: Callable[[], Sequence[tuple[str, str]]] = lambda: ()
 
 

@@ -9,8 +9,9 @@ place among its siblings of the same tag: there the order means something, or no
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
+
+import msgspec
 
 from salt_kvm.xml import controllers
 from salt_kvm.xml.intent import ABSENT, FS, RBD
@@ -164,8 +165,7 @@ def carries(element: ET.Element) -> bool:
     return element.tag == "controller"
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """A list that a spec declares in full: its parent's path, its tag, and which elements of it.
 
     ``spare`` is also given the parent: some elements stay as long as others need them.

@@ -8,8 +8,9 @@ not be there (the marker :data:`ABSENT`, as an attribute of an element or as an 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
+
+import msgspec
 
 from salt_kvm.errors import SpecError
 from salt_kvm.xml.equality import canonical
@@ -27,8 +28,7 @@ for _prefix, _space in {"fs": FS, "rbd": RBD}.items():
 Attributes = Mapping[str, object]
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """A partial document, and the names (rows of ``identity.LISTS``) of the lists it owns."""
 
     xml: ET.Element

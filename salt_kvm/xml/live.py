@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.xml import adopt, identity
 from salt_kvm.xml.equality import canonical
@@ -47,8 +49,7 @@ PROPERTIES: Mapping[str, str] = {
 EXPANDED = frozenset({"cpu", "seclabel"})
 
 
-@dataclass(frozen=True)
-class DeviceChange:
+class DeviceChange(msgspec.Struct, frozen=True):
     """A device of the running guest: ``how`` is attach, detach, update, release or wait.
 
     One that is released makes room for the next one that is attached.
@@ -60,8 +61,7 @@ class DeviceChange:
     changes: tuple[Difference, ...]
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(msgspec.Struct, frozen=True):
     """What can be done now, in the order in which it is done, and what waits."""
 
     devices: tuple[DeviceChange, ...]
@@ -127,7 +127,7 @@ def _attach(want: ET.Element, became: ET.Element, pairs: identity.Pairs) -> Devi
     taken = {name(match) for other, match in pairs if match is not None}
     change = _plug("attach", became, (None, summary(want)))
     held = became.tag == "disk" and name(became) in taken
-    return replace(change, how="wait") if held else change
+    return structs.replace(change, how="wait") if held else change
 
 
 def _change(want: ET.Element, became: ET.Element, match: ET.Element) -> Iterator[DeviceChange]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
+
+import msgspec
 
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import identity
@@ -77,8 +78,7 @@ EXCLUDES: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """One declared thing that is not as declared; ``None`` is absent.
 
     ``raw`` is the new value as libvirt takes it; ``old`` and ``new`` are for people.
@@ -93,8 +93,7 @@ class Difference:
         return {"old": self.old, "new": self.new}
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(msgspec.Struct, frozen=True):
     """The document with the intent in it, and each difference that this made.
 
     ``added`` are the elements that are new in it; ``devices`` are the declared devices, each with

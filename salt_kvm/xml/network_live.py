@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
+
+import msgspec
+from msgspec import structs
 
 from salt_kvm.xml import identity
 from salt_kvm.xml.equality import canonical
@@ -18,8 +20,7 @@ from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, fits, merge, summary
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A list that libvirt changes live; ``name`` is the end of ``VIR_NETWORK_SECTION_...``.
 
     Of the others libvirt can't change an entry, or finds it by any of its values: a static lease
@@ -44,8 +45,7 @@ SECTIONS = (
 COMMANDS = ("DELETE", "MODIFY", "ADD_LAST")
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(msgspec.Struct, frozen=True):
     """One call of ``virNetworkUpdate``; ``old`` is what a modified element was.
 
     ``index`` is the place of the element's ``<ip>`` among its siblings, else -1. ``change`` is
@@ -61,8 +61,7 @@ class Update:
     change: tuple[object, object] | None
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(msgspec.Struct, frozen=True):
     """What can be done now, in the order in which it is done; what waits; and both as one list."""
 
     updates: tuple[Update, ...]
@@ -70,8 +69,7 @@ class Live:
     differences: tuple[Difference, ...]
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """An element whose children are a section's, as it is and as it is wanted."""
 
     path: str
@@ -188,4 +186,4 @@ def _told_apart(updates: list[Update]) -> Iterator[Update]:
         if update.change is not None:
             counted[update.path] += 1
         nth = f"[{counted[update.path]}]" if counted[update.path] > 1 else ""
-        yield Update(**{**vars(update), "path": f"{update.path}{nth}"})
+        yield structs.replace(update, path=f"{update.path}{nth}")

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -33,8 +35,8 @@ ALLOWED = {
         "errors", "seen", "spec", "xml", "plan", "backend", "converge", "forecast",
         "picture", "loader", "actions",
     },
-    "prune": {"errors", "spec", "xml", "backend", "converge"},
-    "forecast": {"errors", "backend", "nouns", "converge", "prune"},
+    "prune": {"errors", "seen", "spec", "xml", "backend", "converge"},
+    "forecast": {"errors", "seen", "backend", "nouns", "converge", "prune"},
     "output": set(),
     "face": {"errors", "backend"},
     "grains": {"backend"},
@@ -85,6 +87,24 @@ def test_library_looks_only_into_the_rooms_it_may(path):
             assert other in ALLOWED[own] | {"__version__"}, f"{own} looks into {other}"
         if own in ("plan", "spec", "xml"):
             assert head not in IMPURE, f"{path} is pure and imports {head}"
+
+
+def test_what_prepares_a_bare_host_loads_on_one():
+    """Without libvirt-python, msgspec and pycdlib, which it is to install."""
+    code = """
+import sys
+lacking = ("libvirt", "msgspec", "pycdlib")
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in lacking:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Bare())
+import salt_kvm.actions.host, salt_kvm.backend.world, salt_kvm.bootstrap, salt_kvm.grains.kvm
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(ROOT)))
