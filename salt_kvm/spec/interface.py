@@ -6,17 +6,23 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from salt_kvm.spec.link import CardBandwidth, Device, VirtualPortType, VlanId
 from salt_kvm.spec.types import Mac, Name, Path, Spec, matching
-from salt_kvm.spec.values import PciAddress, Positive, Uuid, Word, exactly_one, goes_with
-
-Device = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,15}")]
-VlanId = Annotated[int, Meta(ge=0, le=4095)]
+from salt_kvm.spec.values import (
+    PciAddress,
+    Positive,
+    Uuid,
+    Word,
+    all_different,
+    exactly_one,
+    goes_with,
+)
 
 
 class VirtualPort(Spec, frozen=True, kw_only=True):
     """A port of a virtual switch, as of Open vSwitch."""
 
-    type: Literal["openvswitch", "802.1Qbg", "802.1Qbh", "midonet"]
+    type: VirtualPortType
     interface_id: Uuid | None = None
     profile_id: Word | None = None
 
@@ -26,30 +32,6 @@ class VhostUser(Spec, frozen=True, kw_only=True):
 
     path: Path
     mode: Literal["client", "server"] = "client"
-
-
-class CardRate(Spec, frozen=True, kw_only=True):
-    """Kilobytes per second; ``burst`` is kilobytes; ``floor`` is guaranteed."""
-
-    average: Positive | None = None
-    peak: Positive | None = None
-    burst: Positive | None = None
-    floor: Positive | None = None
-
-    def __post_init__(self) -> None:
-        if self.average is None and self.floor is None:
-            raise ValueError("a rate needs 'average' or, inbound, 'floor'")
-
-
-class CardBandwidth(Spec, frozen=True, kw_only=True):
-    """What the guest may receive and send."""
-
-    inbound: CardRate | None = None
-    outbound: CardRate | None = None
-
-    def __post_init__(self) -> None:
-        if self.outbound is not None and self.outbound.floor is not None:
-            raise ValueError("'floor' goes with inbound")
 
 
 # libvirt drops a variable with any other character in it.
@@ -100,6 +82,8 @@ class Interface(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         kind = exactly_one("an interface", **{name: getattr(self, name) for name in KINDS})
         goes_with(self, kind, GOES_WITH)
+        if isinstance(self.vlan, list):
+            all_different("VLAN tag", self.vlan)
         if self.driver is not None and (self.driver == "vfio") != (kind == "hostdev"):
             raise ValueError("driver vfio goes with 'hostdev', and no other does")
         virtio = ("driver", "queues", "rx_queue_size", "tx_queue_size")

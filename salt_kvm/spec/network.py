@@ -7,27 +7,21 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from salt_kvm.spec.link import Bandwidth, Device, VirtualPortType, Vlan, VlanId
 from salt_kvm.spec.network_values import (
     MANAGED,
     check_inside,
     check_mode,
     lease_seconds,
-    pci,
     split_ports,
     split_range,
 )
 from salt_kvm.spec.types import Mac, Name, Path, Spec, matching
-from salt_kvm.spec.values import Word, all_different
+from salt_kvm.spec.values import PciAddress, Port, Word, all_different, pci
 
-Device = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,15}")]
 DnsName = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,253}")]
 Lease = Annotated[str, matching(r"(infinite|[1-9][0-9]{0,8}[smh])")]
-PciAddress = Annotated[str, matching(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
-Port = Annotated[int, Meta(ge=1, le=65535)]
 Number = Annotated[int, Meta(ge=0, le=65535)]
-Kilobytes = Annotated[int, Meta(ge=1, le=2**32 - 1)]
-VlanId = Annotated[int, Meta(ge=1, le=4094)]
-VirtualPort = Literal["openvswitch", "802.1Qbg", "802.1Qbh"]
 
 
 class DhcpHost(Spec, frozen=True, kw_only=True):
@@ -162,45 +156,13 @@ class DnsDomain(Spec, frozen=True, kw_only=True):
     local_only: bool | None = None
 
 
-class Rate(Spec, frozen=True, kw_only=True):
-    """A limit in kilobytes per second; ``burst`` in kilobytes."""
-
-    average: Kilobytes
-    peak: Kilobytes | None = None
-    burst: Kilobytes | None = None
-
-
-class Bandwidth(Spec, frozen=True, kw_only=True):
-    """What may come in to the guests and go out from them."""
-
-    inbound: Rate | None = None
-    outbound: Rate | None = None
-
-
-class Vlan(Spec, frozen=True, kw_only=True):
-    """VLAN tags of the guests' traffic; several make a trunk, ``native`` is sent untagged."""
-
-    tags: list[VlanId]
-    trunk: bool | None = None
-    native: VlanId | None = None
-
-    def __post_init__(self) -> None:
-        if not self.tags:
-            raise ValueError("'tags' is empty; name a VLAN")
-        all_different("VLAN tag", self.tags)
-        if self.native is not None and self.native not in self.tags:
-            raise ValueError(f"the native VLAN {self.native} is not among 'tags'; add it there")
-        if self.trunk is False and len(self.tags) > 1:
-            raise ValueError("several VLAN tags are a trunk; leave 'trunk' out")
-
-
 class Portgroup(Spec, frozen=True, kw_only=True):
     """Settings that a guest's card takes over by naming this group."""
 
     # libvirt writes it into its own document without escaping it.
     name: Word
     default: bool = False
-    virtualport: VirtualPort | None = None
+    virtualport: VirtualPortType | None = None
     vlan: VlanId | Vlan | None = None
     bandwidth: Bandwidth | None = None
 
@@ -252,7 +214,7 @@ class Network(Spec, frozen=True, kw_only=True):
     delay: Annotated[int, Meta(ge=0, le=3600)] | None = None
     mac_table_manager: Literal["kernel", "libvirt"] | None = None
     zone: Name | None = None
-    virtualport: VirtualPort | None = None
+    virtualport: VirtualPortType | None = None
     vlan: VlanId | Vlan | None = None
     port_isolation: bool | None = None
     ip: str | None = None

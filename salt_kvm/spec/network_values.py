@@ -57,18 +57,6 @@ def lease_seconds(text: str) -> int:
     return seconds
 
 
-def pci(text: str) -> dict[str, str]:
-    """Return the parts of a PCI address as libvirt writes them: ``0000:03:10.0``."""
-    rest, _, function = text.partition(".")
-    domain, bus, slot = (f"0000:{rest}" if rest.count(":") == 1 else rest).split(":")
-    return {
-        "domain": f"0x{domain}",
-        "bus": f"0x{bus}",
-        "slot": f"0x{slot}",
-        "function": f"0x{function}",
-    }
-
-
 def check_mode(forward: str | None, declared: Iterable[str]) -> None:
     """Raise where a field has no meaning in the declared forward mode."""
     for field in declared:

@@ -33,7 +33,8 @@ Set = (
     | Annotated[str, matching(r"\^?[0-9]{1,5}(-[0-9]{1,5})?(,\^?[0-9]{1,5}(-[0-9]{1,5})?)*")]
 )
 Uuid = Annotated[str, matching(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")]
-PciAddress = Annotated[str, matching(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
+# The domain may be left out, as in what lspci prints.
+PciAddress = Annotated[str, matching(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
 Hex = Annotated[str, matching(r"0x[0-9a-fA-F]{1,8}")] | Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
@@ -51,6 +52,14 @@ def all_different(what: str, values: Iterable[Hashable]) -> None:
         if value is not None and value in seen:
             raise ValueError(f"two entries have the same {what}; remove one")
         seen.add(value)
+
+
+def pci(address: str) -> dict[str, str]:
+    """Return the parts of a PCI address as libvirt writes them: ``0000:03:10.0``."""
+    rest, _, function = address.partition(".")
+    domain, bus, slot = (f"0000:{rest}" if rest.count(":") == 1 else rest).split(":")
+    parts = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    return {name: f"0x{part}" for name, part in parts.items()}
 
 
 def exactly_one(what: str, **values: object) -> str:

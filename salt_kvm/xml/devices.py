@@ -5,8 +5,9 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from salt_kvm.spec import console, devices
+from salt_kvm.spec.values import pci
 from salt_kvm.xml.intent import element
-from salt_kvm.xml.rows import Said, Tables, flag, hexadecimal, kib, pci, plain, rows, switch
+from salt_kvm.xml.rows import Said, Tables, flag, hexadecimal, kib, plain, rows, switch
 
 PORTS = (
     ("type", "@type"),

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from xml.etree import ElementTree as ET
 
-from salt_kvm.spec.network import Bandwidth, DnsDomain, Network, Portgroup, Rate, Route, Vlan
-from salt_kvm.spec.network_values import MANAGED, pci, split_ports, split_range
+from salt_kvm.spec.network import DnsDomain, Network, Portgroup, Route
+from salt_kvm.spec.network_values import MANAGED, split_ports, split_range
+from salt_kvm.spec.values import pci
+from salt_kvm.xml import link
 from salt_kvm.xml import network_ip as ip
 from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
 from salt_kvm.xml.mark import mark
 from salt_kvm.xml.merge import merge
+from salt_kvm.xml.rows import Tables, fill, rows
 
 WORD = {True: "yes", False: "no", None: None}
 SWITCH = {True: "on", False: "off", None: None}
 GONE = {ABSENT: "yes"}
 # What a network had in a mode of libvirt's own bridges and can't keep in the others.
 LEFTOVERS = ("mac", "mtu", "domain", "dns")
+LINK = rows(
+    ("virtualport", "virtualport@type"), ("bandwidth", "bandwidth"), ("vlan", "vlan", link.vlan)
+)
+TABLES: Tables = {
+    **link.TABLES,
+    Network: (*LINK, *rows(("port_isolation", "port@isolated", link.yes))),
+    Portgroup: LINK,
+}
 
 
 def intent(name: str, want: Network) -> Intent:
@@ -118,39 +129,9 @@ def _mtu(want: Network) -> Iterable[ET.Element]:
     return [] if want.mtu is None else [element("mtu", {"size": want.mtu})]
 
 
-def _port(want: Network) -> Iterable[ET.Element]:
-    isolated = {True: "yes", False: ABSENT, None: None}[want.port_isolation]
-    return [] if isolated is None else [element("port", {"isolated": isolated})]
-
-
 def _link(want: Network | Portgroup) -> Iterable[ET.Element]:
     """What the whole network and a group of its ports have in common."""
-    if want.virtualport is not None:
-        yield element("virtualport", {"type": want.virtualport})
-    if want.bandwidth is not None:
-        yield _bandwidth(want.bandwidth)
-    if want.vlan is not None:
-        yield _vlan(want.vlan if isinstance(want.vlan, Vlan) else Vlan(tags=[want.vlan]))
-
-
-def _bandwidth(want: Bandwidth) -> ET.Element:
-    rates: Mapping[str, Rate | None] = {"inbound": want.inbound, "outbound": want.outbound}
-    return element(
-        "bandwidth",
-        None,
-        *(
-            element(tag, {"average": rate.average, "peak": rate.peak, "burst": rate.burst})
-            for tag, rate in rates.items()
-            if rate is not None
-        ),
-    )
-
-
-def _vlan(want: Vlan) -> ET.Element:
-    trunk = {True: "yes", False: ABSENT, None: None}[want.trunk]
-    modes = {tag: "untagged" if tag == want.native else None for tag in want.tags}
-    tags = (element("tag", {"id": tag, "nativeMode": mode}) for tag, mode in modes.items())
-    return element("vlan", {"trunk": trunk}, *tags)
+    return list(fill(ET.Element(""), want, TABLES, "", set()))
 
 
 def _portgroups(want: Network) -> Iterable[ET.Element]:
@@ -178,7 +159,6 @@ BUILDERS: tuple[Callable[[Network], Iterable[ET.Element]], ...] = (
     ip.dns,
     _leftovers,
     _link,
-    _port,
     _portgroups,
     ip.addresses,
     _routes,

@@ -94,14 +94,6 @@ def texts(tag: str) -> Say:
     return lambda value: [element(tag, text=text) for text in value]
 
 
-def pci(value: str) -> dict[str, object]:
-    """``0000:06:02.0`` as the attributes of an address."""
-    domain, bus, rest = value.split(":")
-    slot, function = rest.split(".")
-    parts = {"domain": domain, "bus": bus, "slot": slot, "function": function}
-    return {name: f"0x{part}" for name, part in parts.items()}
-
-
 def fill(node: ET.Element, spec: Spec, tables: Tables, path: str, owned: set[str]) -> ET.Element:
     """Write what a spec declares into its element; return the element.
 

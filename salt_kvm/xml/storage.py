@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from salt_kvm.spec import disk, interface
+from salt_kvm.spec.values import pci
+from salt_kvm.xml import link
 from salt_kvm.xml.intent import element
-from salt_kvm.xml.rows import Said, Say, Tables, flag, pci, plain, rows
+from salt_kvm.xml.rows import Said, Say, Tables, flag, plain, rows
 
 
 def _kind(kind: str) -> Say:
@@ -15,10 +17,6 @@ def _kind(kind: str) -> Say:
 
 def _parameters(value: Mapping[str, str]) -> Said:
     return [element("parameter", {"name": name, "value": text}) for name, text in value.items()]
-
-
-def _vlan(value: int | list[int]) -> Said:
-    return [element("tag", {"id": tag}) for tag in (value if isinstance(value, list) else [value])]
 
 
 def _nvme(value: disk.Nvme) -> Said:
@@ -32,6 +30,7 @@ def _user(value: bool) -> Said:
 IOTUNE = disk.Iotune.__struct_fields__
 
 TABLES: Tables = {
+    **link.TABLES,
     disk.Disk: rows(
         ("path", "", _kind("file")),
         ("block", "", _kind("block")),
@@ -102,7 +101,7 @@ TABLES: Tables = {
         ("rx_queue_size", "driver@rx_queue_size"),
         ("tx_queue_size", "driver@tx_queue_size"),
         ("mtu", "mtu@size"),
-        ("vlan", "vlan", _vlan),
+        ("vlan", "vlan", link.vlan),
         ("filterref", "filterref"),
         ("link", "link@state"),
         ("bandwidth", "bandwidth"),
@@ -120,8 +119,4 @@ TABLES: Tables = {
         ("profile_id", "parameters@profileid"),
     ),
     interface.Filter: rows(("name", "@filter"), ("parameters", "", _parameters)),
-    interface.CardBandwidth: rows(("inbound", "inbound"), ("outbound", "outbound")),
-    interface.CardRate: rows(
-        *((name, f"@{name}") for name in interface.CardRate.__struct_fields__)
-    ),
 }

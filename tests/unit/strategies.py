@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from salt_kvm.errors import SpecError
 from salt_kvm.seen import FileSeen
-from salt_kvm.spec import console, devices, disk, interface, network, system, tuning
+from salt_kvm.spec import console, devices, disk, interface, link, network, system, tuning
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
@@ -143,7 +143,7 @@ LIKELY = {
     (interface.Interface, "virtualport"): None,
     (interface.Interface, "rx_queue_size"): word(256, 1024),
     (interface.Interface, "tx_queue_size"): word(256, 512),
-    (interface.CardRate, "floor"): None,
+    (link.CardRate, "floor"): None,
     (Domain, "memory_devices"): None,
     (Domain, "memory_hotplug"): None,
     (Network, "ip"): word("10.1.1.1/24", "10.1.1.1/16", "fd00:1::1/64"),

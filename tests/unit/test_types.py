@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salt_kvm.spec import types
+from salt_kvm.spec.values import pci
 
 GIB = 1024**3
 
@@ -87,3 +88,8 @@ def test_name_that_is_none(text):
 
 def test_name_of_digits():
     assert types.parse_name(12) == "12"
+
+
+def test_a_pci_address_may_leave_its_domain_out():
+    assert pci("06:02.1") == pci("0000:06:02.1")
+    assert pci("0001:06:02.1")["domain"] == "0x0001"
