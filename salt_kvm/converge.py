@@ -21,6 +21,7 @@ from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Promises
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.types import Spec
+from salt_kvm.xml.merge import Difference
 
 AS_DECLARED = "as declared"
 NOTICEABLE_SECONDS = 1.0
@@ -34,6 +35,13 @@ class Outcome(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """The steps to what is declared, and what of it waits for the object's next start."""
+
+    steps: list[Step]
+    waiting: list[Difference]
+
+
 class Target(msgspec.Struct, frozen=True):
     """One declared object: its noun, its name, and what is wanted of it."""
 
@@ -44,10 +52,14 @@ class Target(msgspec.Struct, frozen=True):
     def observe(self, view: View) -> Any:
         return self.noun.observe(view, self.name, self.want)
 
-    def plan(self, seen: Any, mode: Mode | None = None) -> list[Step]:
+    def plan(self, seen: Any, mode: Mode | None = None) -> Plan:
         planners = {"restart": self.noun.restart, "prune": self.noun.prune}
         planner = planners.get("" if mode is None else mode.planner, self.noun.plan)
-        return list(planner(self.name, self.want, seen))
+        planned = list(planner(self.name, self.want, seen))
+        steps = [each for each in planned if isinstance(each, Step)]
+        if not planned and planner is not self.noun.plan:
+            planned = list(self.noun.plan(self.name, self.want, seen))
+        return Plan(steps, [each for each in planned if isinstance(each, Difference)])
 
 
 class Mode(msgspec.Struct, frozen=True):
@@ -92,19 +104,21 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
 def foresee(target: Target, view: View, mode: Mode = REAL) -> Outcome:
     """Return what a run would do, and count it as done in ``view``."""
     seen = target.observe(view)
-    steps = target.plan(seen, mode)
+    plan = target.plan(seen, mode)
+    steps = plan.steps
     if not steps:
-        return Outcome(comment=_comment(AS_DECLARED, target, seen))
+        return Outcome(comment=_comment(AS_DECLARED, target, seen, plan))
     _rehearse(view, steps)
     sentence = "would " + ", ".join(step.sentence(done=False) for step in steps)
-    return Outcome(changes=changes(steps), comment=_comment(sentence, target, None))
+    return Outcome(changes=changes(steps), comment=_sentence(sentence))
 
 
 def _run(world: World, target: Target, mode: Mode) -> Outcome:
     seen = target.observe(View(world, Promises()))
-    steps = target.plan(seen, mode)
+    plan = target.plan(seen, mode)
+    steps = plan.steps
     if not steps:
-        return Outcome(comment=_comment(AS_DECLARED, target, seen))
+        return Outcome(comment=_comment(AS_DECLARED, target, seen, plan))
     _rehearse(View(world, Promises()), steps)
     return _apply(world, target, steps)
 
@@ -146,10 +160,10 @@ def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
             raise
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
     sentence = ", ".join(step.sentence(done=True) for step in steps)
-    if left:
-        failure = f"{sentence}, but that is not as declared: {_told(left)}"
+    if left.steps:
+        failure = f"{sentence}, but that is not as declared: {_told(left.steps)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
-    return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen))
+    return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen, left))
 
 
 def _told(left: Sequence[Step]) -> str:
@@ -179,13 +193,12 @@ def changes(steps: Sequence[Step]) -> dict[str, Any]:
     return {path: dict(entry) for step in steps for path, entry in step.changes.items()}
 
 
-def _comment(sentence: str, target: Target, seen: Any) -> str:
-    text = f"{sentence[0].upper()}{sentence[1:]}."
-    if seen is None:
-        return text
-    due = target.noun.waiting(target.name, target.want, seen)
-    waits = "; ".join(f"{d.path} {d.old!r} -> {d.new!r}" for d in due)
-    remark = target.noun.remark(seen)
-    return " ".join(
-        filter(None, [text, remark.strip(), waits and f"Waits for the next start: {waits}."])
-    )
+def _comment(sentence: str, target: Target, seen: Any, plan: Plan) -> str:
+    waits = "; ".join(f"{d.path} {d.old!r} -> {d.new!r}" for d in plan.waiting)
+    remark = target.noun.remark(seen).strip()
+    due = waits and f"Waits for the next start: {waits}."
+    return " ".join(filter(None, [_sentence(sentence), remark, due]))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

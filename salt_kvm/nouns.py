@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -26,6 +26,9 @@ from salt_kvm.xml.graphics import listening
 from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
 
+# Of a name, what is wanted and what is seen: the steps, and what waits for the next start.
+Planner = Callable[[str, Any, Any], Iterable[Step | Difference]]
+
 
 class Noun(msgspec.Struct, frozen=True):
     """One noun; ``section`` is its key in the pillar."""
@@ -34,11 +37,10 @@ class Noun(msgspec.Struct, frozen=True):
     spec: type[Spec]
     parse_name: Callable[[Any], str]
     observe: Callable[[View, str, Any], Any]
-    plan: Callable[[str, Any, Any], Iterable[Step]]
-    waiting: Callable[[str, Any, Any], Sequence[Difference]]
+    plan: Planner
     remark: Callable[[Any], str] = lambda seen: ""
-    restart: Callable[[str, Any, Any], Iterable[Step]] = lambda name, want, seen: ()
-    prune: Callable[[str, Any, Any], Iterable[Step]] = lambda name, want, seen: ()
+    restart: Planner = lambda name, want, seen: ()
+    prune: Planner = lambda name, want, seen: ()
 
 
 def _image(view: View, name: str, want: Image) -> Any:
@@ -136,32 +138,24 @@ def _console(seen: domain.DomainSeen) -> str:
     )
 
 
-def _never(name: str, want: Any, seen: Any) -> Sequence[Difference]:
-    return ()
-
-
 NOUNS = {
-    "image": Noun("images", Image, parse_path, _image, image.plan, _never),
+    "image": Noun("images", Image, parse_path, _image, image.plan),
     "network": Noun(
         "networks",
         Network,
         parse_name,
         _network,
         network.plan,
-        network.waiting,
         restart=network.restart,
     ),
-    "pool": Noun("pools", Pool, parse_name, _pool, pool.plan, pool.waiting),
-    "volume": Noun(
-        "volumes", StorageVolume, parse_volume_name, _storage_volume, volume.plan, _never
-    ),
+    "pool": Noun("pools", Pool, parse_name, _pool, pool.plan),
+    "volume": Noun("volumes", StorageVolume, parse_volume_name, _storage_volume, volume.plan),
     "domain": Noun(
         "domains",
         Domain,
         parse_name,
         _domain,
         domain.plan,
-        domain.waiting,
         _console,
         domain.restart,
         domain.prune,

@@ -88,11 +88,9 @@ def plan(world: World, noun: str, name: str, fields: dict[str, Any]) -> dict[str
     """Return what a state with these fields would do, and what waits for the next start."""
     target = converge.aim(noun, name, fields)
     seen = target.observe(View(world, Promises()))
-    steps = target.plan(seen)
+    plan = target.plan(seen)
     return {
-        "steps": [step.sentence(done=False) for step in steps],
-        "changes": converge.changes(steps),
-        "waiting": {
-            d.path: d.change() for d in target.noun.waiting(target.name, target.want, seen)
-        },
+        "steps": [step.sentence(done=False) for step in plan.steps],
+        "changes": converge.changes(plan.steps),
+        "waiting": {d.path: d.change() for d in plan.waiting},
     }

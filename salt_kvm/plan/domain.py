@@ -49,8 +49,11 @@ class DomainSeen(msgspec.Struct, frozen=True):
     balloon: bool = False
 
 
-def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
-    """Yield what makes the domain as declared; a running guest is never restarted for a change."""
+def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step | Difference]:
+    """Yield what makes the domain as declared, and what waits for the guest's next boot.
+
+    A running guest is never restarted for a change.
+    """
     there = seen.domain
     if want.state == "absent":
         yield from _shutdown(name, want, there)
@@ -68,6 +71,7 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
     xml.complete(merged.xml, merged.added, running)
     _check(name, want, merged)
     live = _compare(seen, running, intent, merged)
+    yield from () if live is None else live.waiting
     yield from _images(name, want, seen, merged)
     needs = (
         *_medium_needs(merged),
@@ -107,20 +111,10 @@ def restart(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
         yield from _off_and_on(name, want, seen.domain)
 
 
-def prune(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step]:
+def prune(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step | Difference]:
     """Yield the plan only for a domain that this pack has made: asked again with its lock held."""
     if seen.domain is not None and marked(seen.domain):
         yield from plan(name, want, seen)
-
-
-def waiting(name: str, want: Domain, seen: DomainSeen) -> tuple[Difference, ...]:
-    """Return what waits for the guest's next boot."""
-    if seen.domain is None or seen.domain.live is None:
-        return ()
-    intent = xml.intent(name, want, seen.facts)
-    merged = common.compose(seen.domain, intent, partial(xml.blank, name, want, seen.facts))
-    live = _compare(seen, _running(seen.domain), intent, merged)
-    return () if live is None else live.waiting
 
 
 def _running(there: Observed | None) -> ET.Element | None:

@@ -17,8 +17,11 @@ from salt_kvm.xml.merge import Difference, Merged
 from salt_kvm.xml.network_live import Live, compare
 
 
-def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
-    """Yield what makes the network as declared; an active one is changed in place where it can."""
+def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step | Difference]:
+    """Yield what makes the network as declared, and what waits for its next start.
+
+    An active one is changed in place where it can.
+    """
     if want.state == "absent":
         yield from common.stop("network", name, seen)
         yield from common.undefine("network", name, seen)
@@ -28,8 +31,10 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
     xml.complete(merged.xml, intent)
     _check(name, merged)
     yield from common.definition("network", name, seen, intent, merged)
-    if want.state != "stopped":
-        yield from _now(name, want, _compare(seen, intent))
+    live = _compare(seen, intent) if want.state != "stopped" else None
+    if live is not None:
+        yield from live.waiting
+        yield from _now(name, want, live)
     yield from common.autostart("network", name, seen, want.autostart)
     if want.state == "running":
         yield from common.start("network", name, seen)
@@ -54,22 +59,14 @@ def restart(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
         yield RestartNetwork(kind="network", name=name, changes=changes)
 
 
-def waiting(name: str, want: Network, seen: Observed | None) -> tuple[Difference, ...]:
-    """Return what waits for the network's next start."""
-    live = _compare(seen, xml.intent(name, want))
-    return () if live is None else live.waiting
-
-
 def _compare(seen: Observed | None, intent: Intent) -> Live | None:
     if seen is None or seen.live is None:
         return None
     return compare(ET.fromstring(seen.live), intent)
 
 
-def _now(name: str, want: Network, live: Live | None) -> Iterator[Step]:
+def _now(name: str, want: Network, live: Live) -> Iterator[Step]:
     """What the active network can take; all of it by a restart where the user said so."""
-    if live is None:
-        return
     if want.restart and live.waiting:
         told = common.told(live.differences)
         changes = {f"live/{path}": entry for path, entry in told.items()}

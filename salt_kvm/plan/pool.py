@@ -29,7 +29,6 @@ from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.spec.pool import DIRECTORIES, MOUNTED, Permissions, Pool
 from salt_kvm.spec.types import Mode
 from salt_kvm.xml import pool as xml
-from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged
 
 
@@ -47,8 +46,11 @@ class PoolSeen(msgspec.Struct, frozen=True):
     volumes: Sequence[str] | None = None
 
 
-def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
-    """Yield what makes the pool as declared; its data stays unless that is declared otherwise."""
+def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step | Difference]:
+    """Yield what makes the pool as declared, and what waits for its next start.
+
+    Its data stays unless that is declared otherwise.
+    """
     there = seen.pool
     if want.state == "absent":
         yield from _removal(name, want, seen)
@@ -57,6 +59,8 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
     want = xml.numbered(want, seen.numbers)
     intent = xml.intent(name, want)
     merged = common.compose(there, intent, partial(xml.blank, name, want))
+    due = common.waiting(there, intent)
+    yield from due
     if kind in DIRECTORIES and want.path is not None and seen.directory is None:
         yield _make_directory(want.path)
     yield from common.definition("pool", name, there, intent, merged, (_driver(kind),))
@@ -71,7 +75,7 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
     if not (starts and kind in MOUNTED):
         yield from _permissions(name, want, seen, kind)
     if want.state == "running":
-        yield from _restart(name, want, there, intent)
+        yield from _restart(name, want, due)
         yield from common.start("pool", name, there, tuple(_sources(kind, merged.xml)))
     if starts and kind in MOUNTED:
         yield from _permissions(name, want, seen, kind)
@@ -168,9 +172,8 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _restart(name: str, want: Pool, there: Observed | None, intent: Intent) -> Iterator[Step]:
+def _restart(name: str, want: Pool, due: Sequence[Difference]) -> Iterator[Step]:
     """Only where the user said so, and no running guest uses it: what waits comes with a start."""
-    due = common.waiting(there, intent)
     if want.restart and due:
         yield Stop(kind="pool", name=name, needs=(_idle(name),))
         changes = {f"live/{path}": entry for path, entry in common.told(due).items()}
@@ -210,8 +213,3 @@ def _volumes(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
         need = Need("unused volume", full, "take it from them first")
         changes = {f"volume[{volume}]": change("present", None)}
         yield DeleteVolume(kind="volume", name=full, changes=changes, needs=(need,))
-
-
-def waiting(name: str, want: Pool, seen: PoolSeen) -> tuple[Difference, ...]:
-    """Return what waits for the pool's next start."""
-    return common.waiting(seen.pool, xml.intent(name, xml.numbered(want, seen.numbers)))

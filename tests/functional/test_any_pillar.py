@@ -64,7 +64,7 @@ class Object:
             else self.read()
         )
         try:
-            return converge.aim(self.noun, NAME, wanted).plan(seen)
+            return converge.aim(self.noun, NAME, wanted).plan(seen).steps
         except SpecError:
             # It does not go with what is there.
             assume(False)

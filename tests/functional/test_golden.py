@@ -85,5 +85,5 @@ def test_what_libvirt_makes_of_it_is_no_drift(libvirtd, noun, path, fields):
     text = ET.tostring(document(noun, name, fields), encoding="unicode")
     hypervisor.define(noun, text)
     target = converge.aim(noun, name, {**fields, "autostart": False, "state": "present"})
-    steps = target.plan(seen_as(noun, hypervisor.read(noun, name), fields))
-    assert converge.changes(steps) == {}
+    plan = target.plan(seen_as(noun, hypervisor.read(noun, name), fields))
+    assert (converge.changes(plan.steps), plan.waiting) == ({}, [])

@@ -9,6 +9,7 @@ from salt_kvm.plan.steps import AttachDevice, Define, DetachDevice, UpdateDevice
 from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
+from salt_kvm.xml.merge import Difference
 
 FACTS = Facts(arch="x86_64", kvm=False)
 SEEN = """
@@ -49,13 +50,15 @@ def document(*disks, card="network"):
 def planned(live, definition=None, **fields):
     want = convert(Domain, fields, "kvm:domains:web1")
     there = Observed("domain", "web1", definition or live, live=live)
-    return plan("web1", want, DomainSeen(there, None, FACTS))
+    return list(plan("web1", want, DomainSeen(there, None, FACTS)))
 
 
 def told(steps):
     """The steps in short: what they do, and with which target of a disk or which device."""
     names = {AttachDevice: "attach", DetachDevice: "detach", UpdateDevice: "update"}
     for step in steps:
+        if isinstance(step, Difference):
+            continue
         if isinstance(step, Define):
             yield "define"
             continue
@@ -126,3 +129,9 @@ def test_a_card_moves_between_networks_and_bridges_only(card, steps):
 def test_a_card_that_is_no_bridge_yet_waits_for_one():
     live = document(card="direct")
     assert list(told(planned(live, interfaces=[{"bridge": "there"}]))) == ["define"]
+
+
+def test_what_waits_is_told_with_the_steps():
+    made = planned(document(("vda", "/a")), vcpus=1, disks=declared(("/a", {"cache": "none"})))
+    waits = {each.path for each in made if isinstance(each, Difference)}
+    assert waits == {"live/devices/disk[/a]/driver/@cache", "vcpu", "vcpu/@current"}

@@ -118,7 +118,8 @@ def planned(noun, before, after, *, active, persistent):
         want = convert(spec, after, "x")
         there = Observed(noun, "web1", text, text if active else None, persistent=persistent)
         seen = DomainSeen(there, Files(there=True), FACTS, True) if noun == "domain" else there
-        return want, list(NOUNS[noun].plan("web1", want, seen))
+        made = NOUNS[noun].plan("web1", want, seen)
+        return want, [each for each in made if isinstance(each, steps.Step)]
     except SpecError:
         assume(False)
 
