@@ -263,6 +263,8 @@ def pair(
     free = list(there)
     found: dict[int, ET.Element] = {}
     for key in keys:
+        if not free or len(found) == len(wanted):
+            break
         known = [(key(other), other) for other in free]
         groups: dict[Hashable, list[int]] = {}
         for index, element in enumerate(wanted):

@@ -7,7 +7,6 @@ UUID, MAC and PCI addresses, aliases, elements that this project has never heard
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -114,13 +113,38 @@ def merge(document: ET.Element, intent: Intent) -> Merged:
     """
     walk = _Walk(intent.lists)
     canonical(document)
-    differences = (*_drive_out(document, intent.xml), *walk.element(document, intent.xml, ""))
+    differences = (*_drive_out(document, intent.xml), *walk.element(document, intent.xml, ROOT))
     return Merged(document, differences, tuple(walk.added), tuple(walk.devices))
 
 
 def fits(want: ET.Element, seen: ET.Element) -> bool:
     """Tell whether an element is as declared; both are in their canonical spelling."""
-    return _Walk(frozenset()).fits("", want, seen)
+    return _Walk(frozenset()).fits(ROOT, want, seen)
+
+
+class _Where(NamedTuple):
+    """Where an element stands, put into words only when a difference is told.
+
+    ``tags`` is the path by which a list's parent is named: ``ip/dhcp``.
+    """
+
+    above: _Where | None
+    siblings: Sequence[ET.Element]
+    nth: int
+    tags: str
+
+    def below(self, siblings: Sequence[ET.Element], nth: int, tag: str) -> _Where:
+        name = identity.local(tag)
+        return _Where(self, siblings, nth, f"{self.tags}/{name}" if self.tags else name)
+
+    def path(self, attribute: str = "") -> str:
+        """Return the path below the document's root: ``ip[192.168.122.1]/dhcp/@family``."""
+        above = self.above.path() if self.above is not None else ""
+        own = _names(self.siblings)[self.nth] if self.siblings else ""
+        return "/".join(filter(None, (above, own, attribute and f"@{attribute}")))
+
+
+ROOT = _Where(None, (), 0, "")
 
 
 class _Walk:
@@ -134,66 +158,69 @@ class _Walk:
         self.added: list[ET.Element] = []
         self.devices: list[tuple[ET.Element, ET.Element]] = []
 
-    def element(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
-        """Merge one element; ``path`` is its own, below the document's root.
+    def element(self, seen: ET.Element, want: ET.Element, at: _Where) -> Iterator[Difference]:
+        """Merge one element, which stands ``at`` its place in the document.
 
         Each change is made after it was told, so that who stops at the first changes nothing.
         """
         rows = VARIANTS.get(seen.tag, ())
         stale = [row for row in rows if _varies(seen, want, *row.where)]
         for name, value in want.attrib.items():
-            yield from _attribute(seen, name, value, path)
+            if seen.get(name) != value:
+                yield from _attribute(seen, name, value, at)
         text = (want.text or "").strip()
-        old = (seen.text or "").strip()
-        if text and not same(seen.tag, "", old, text):
+        if text and not same(seen.tag, "", old := (seen.text or "").strip(), text):
             shown = _shown(seen.tag, "", old) or None, _shown(seen.tag, "", text)
-            yield Difference(path, *shown, raw=text)
+            yield Difference(at.path(), *shown, raw=text)
             seen.text = want.text
         # What stands below is compared with the new variant; what is beside it is not.
         _drop(seen, want, [row for row in stale if not row.where[0]])
-        yield from self._children(seen, want, path)
+        yield from self._children(seen, want, at)
         _drop(seen, want, [row for row in stale if row.where[0]], but=want)
 
-    def fits(self, path: str, want: ET.Element, seen: ET.Element) -> bool:
-        """Tell whether an element is as declared; ``path`` is that of its parent."""
-        return next(self.element(seen, want, f"{path}/{seen.tag}".lstrip("/")), None) is None
+    def fits(self, above: _Where, want: ET.Element, seen: ET.Element) -> bool:
+        """Tell whether an element is as declared."""
+        return next(self.element(seen, want, above.below((want,), 0, want.tag)), None) is None
 
-    def _children(self, seen: ET.Element, want: ET.Element, path: str) -> Iterator[Difference]:
+    def _children(self, seen: ET.Element, want: ET.Element, at: _Where) -> Iterator[Difference]:
         wanted: dict[str, list[ET.Element]] = {}
         for child in want:
             wanted.setdefault(child.tag, []).append(child)
-        owned = self.lists.get(_unlabelled(path), [])
+        owned = self.lists.get(at.tags, [])
         for row in owned:
             wanted.setdefault(row.tag, [])
+        if not wanted:
+            return
         extras: list[ET.Element] = []
-        fits = partial(self.fits, path)
+        fits = partial(self.fits, at)
         for tag, children in wanted.items():
             pairs, left = identity.pair(children, seen.findall(tag), fits)
             extras += left
-            names = _names(children)
-            for (child, match), name in zip(pairs, names, strict=True):
-                yield from self._child(seen, child, match, f"{path}/{name}".lstrip("/"))
+            for index, (child, match) in enumerate(pairs):
+                yield from self._child(seen, child, match, at.below(children, index, tag))
+        if not owned:
+            return
         # What others may sit on is looked at when they are gone.
-        extras = sorted(extras, key=identity.carries) if owned else []
-        for extra, name in zip(extras, _names(extras), strict=True):
+        extras.sort(key=identity.carries)
+        for index, extra in enumerate(extras):
             if any(row.owns(extra, seen) for row in owned):
-                yield Difference(f"{path}/{name}".lstrip("/"), summary(extra), None)
+                yield Difference(at.below(extras, index, extra.tag).path(), summary(extra), None)
                 seen.remove(extra)
 
     def _child(
-        self, parent: ET.Element, want: ET.Element, match: ET.Element | None, path: str
+        self, parent: ET.Element, want: ET.Element, match: ET.Element | None, at: _Where
     ) -> Iterator[Difference]:
         if ABSENT in want.attrib:
             if match is not None:
-                yield Difference(path, summary(match), None)
+                yield Difference(at.path(), summary(match), None)
                 parent.remove(match)
         elif match is not None:
             self._note(parent, want, match)
-            yield from self.element(match, want, path)
+            yield from self.element(match, want, at)
         elif not _only_absent(want) and not _nothing(want) and not _left_out(want):
             new = _without_markers(want)
             leaf = not len(new) and not new.attrib
-            yield Difference(path, None, summary(new), raw=(new.text or "") if leaf else None)
+            yield Difference(at.path(), None, summary(new), raw=(new.text or "") if leaf else None)
             _insert(parent, new)
             self.added.append(new)
             self._note(parent, want, new)
@@ -278,16 +305,16 @@ def _leaves(element: ET.Element, path: str) -> Iterator[tuple[str, str]]:
         yield from _leaves(child, f"{path}{child.tag}{nth}/")
 
 
-def _attribute(seen: ET.Element, name: str, value: str, path: str) -> Iterator[Difference]:
+def _attribute(seen: ET.Element, name: str, value: str, at: _Where) -> Iterator[Difference]:
     old = seen.get(name)
     if value == ABSENT:
         if old is not None:
-            yield Difference(f"{path}/@{name}", _shown(seen.tag, name, old), None)
+            yield Difference(at.path(name), _shown(seen.tag, name, old), None)
             del seen.attrib[name]
     elif not same(seen.tag, name, old, value):
         shown = None if old is None else _shown(seen.tag, name, old)
         new = _shown(seen.tag, name, value)
-        yield Difference(f"{path}/@{name}".lstrip("/"), shown, new, raw=value)
+        yield Difference(at.path(name), shown, new, raw=value)
         seen.set(name, value)
 
 
@@ -342,8 +369,3 @@ def _insert(parent: ET.Element, new: ET.Element) -> None:
     """Behind its last sibling of the same tag: the order of boot devices means something."""
     last = max((i for i, child in enumerate(parent) if child.tag == new.tag), default=None)
     parent.insert(len(parent) if last is None else last + 1, new)
-
-
-def _unlabelled(path: str) -> str:
-    """``ip/dhcp`` of ``ip[192.168.122.1]/dhcp``: the path by which a list's parent is named."""
-    return re.sub(r"\[[^\]]*\]", "", path) if "[" in path else path
