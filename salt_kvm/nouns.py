@@ -132,10 +132,9 @@ def _balloon(view: View, there: Observed | None, want: Domain) -> bool:
 
 
 def _console(seen: domain.DomainSeen) -> str:
-    live = seen.domain and seen.domain.live
-    return "".join(
-        f"{c['type'].upper()} at {c['address']}. " for c in listening(live or "<domain/>")
-    )
+    if seen.domain is None or seen.domain.live is None:
+        return ""
+    return "".join(f"{c['type'].upper()} at {c['address']}. " for c in listening(seen.domain.live))
 
 
 NOUNS = {

@@ -33,9 +33,12 @@ def definition(
     seen: Observed | None,
     intent: Intent,
     merged: Merged,
-    needs: tuple[Need, ...] = (),
+    needs: Iterable[Need] = (),
 ) -> Iterator[Step]:
-    """Yield the step that writes the definition, where it is not as declared."""
+    """Yield the step that writes the definition, where it is not as declared.
+
+    :param needs: looked for only where there is such a step
+    """
     changes = told(merged.differences)
     if seen is None:
         changes = {"definition": change(None, summary(intent.xml))}
@@ -43,7 +46,7 @@ def definition(
         changes["persistent"] = change(False, True)
     if changes:
         xml = ET.tostring(merged.xml, encoding="unicode")
-        yield Define(kind=kind, name=name, xml=xml, changes=changes, needs=needs)
+        yield Define(kind=kind, name=name, xml=xml, changes=changes, needs=tuple(needs))
 
 
 def told(differences: Iterable[Difference]) -> dict[str, dict[str, object]]:
@@ -64,12 +67,12 @@ def autostart(kind: str, name: str, seen: Observed | None, want: bool | None) ->
 
 
 def start(
-    kind: str, name: str, seen: Observed | None, needs: tuple[Need, ...] = ()
+    kind: str, name: str, seen: Observed | None, needs: Iterable[Need] = ()
 ) -> Iterator[Step]:
     """Yield the step that starts an object that is off."""
     if seen is None or not seen.active:
         changes = {"state": change("off" if seen else None, "running")}
-        yield Start(kind=kind, name=name, changes=changes, needs=needs)
+        yield Start(kind=kind, name=name, changes=changes, needs=tuple(needs))
 
 
 def stop(kind: str, name: str, seen: Observed | None) -> Iterator[Step]:

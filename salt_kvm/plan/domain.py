@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -73,24 +74,19 @@ def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step | Differenc
     live = _compare(seen, running, intent, merged)
     yield from () if live is None else live.waiting
     yield from _images(name, want, seen, merged)
-    needs = (
-        *_medium_needs(merged),
-        *_sole_needs(name, merged),
-        *_network_needs(merged, "network"),
-        *_kvm_needs(merged),
-    )
     # Plugged in before it is defined, so that the definition can keep the slot that it got;
     # pulled out after, so that it is gone at the next boot even where the guest refuses now;
     # but before the one that takes its place.
     yield from _now(name, live, "release", "attach", "update")
-    yield from common.definition("domain", name, there, intent, merged, needs)
+    yield from common.definition("domain", name, there, intent, merged, _needs(name, merged))
     yield from _now(name, live, "detach")
     yield from _properties(name, live)
     yield from common.autostart("domain", name, there, want.autostart)
     yield from _grow(name, want, seen, merged)
     if want.state == "running":
         yield from _restart(name, want, there, live)
-        yield from common.start("domain", name, there, (*needs, *_start_needs(merged)))
+        needs = chain(_needs(name, merged), _start_needs(merged))
+        yield from common.start("domain", name, there, needs)
     if want.state == "stopped":
         yield from _shutdown(name, want, there)
 
@@ -229,6 +225,13 @@ def _off_and_on(name: str, want: Domain, there: Observed | None) -> Iterator[Ste
         yield structs.replace(step, changes={})
         changes = {"state": change("running", "restarted")}
         yield Start(kind="domain", name=name, changes=changes)
+
+
+def _needs(name: str, merged: Merged) -> Iterator[Need]:
+    yield from _medium_needs(merged)
+    yield from _sole_needs(name, merged)
+    yield from _network_needs(merged, "network")
+    yield from _kvm_needs(merged)
 
 
 def _medium_needs(merged: Merged) -> Iterator[Need]:
