@@ -15,7 +15,7 @@ from salt_kvm.backend import lock
 from salt_kvm.backend.perform import Undo, perform
 from salt_kvm.backend.view import View
 from salt_kvm.backend.world import World
-from salt_kvm.errors import KvmError, SpecError, UnmetError
+from salt_kvm.errors import ConnectError, KvmError, LostError, SpecError, UnmetError
 from salt_kvm.nouns import NOUNS, Noun
 from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Promises
@@ -120,7 +120,7 @@ def _run(world: World, target: Target, mode: Mode) -> Outcome:
     if not steps:
         return Outcome(comment=_comment(AS_DECLARED, target, seen, plan))
     _rehearse(View(world, Promises()), steps)
-    return _apply(world, target, steps)
+    return _apply(world, target, steps, mode)
 
 
 def aim(noun: str, name: str, fields: dict[str, Any]) -> Target:
@@ -146,14 +146,14 @@ def _rehearse(view: View, steps: Sequence[Step]) -> None:
         view.promise(step)
 
 
-def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
-    view = View(world, Promises())
+def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> Outcome:
     undo: list[tuple[Step, Undo | None]] = []
     try:
-        for step in steps:
-            undo.append((step, perform(step, view.before(step), world)))
-        seen = target.observe(view)
+        seen = _carry_out(world, target, steps, mode, undo)
         left = target.plan(seen)
+    except ConnectError as error:
+        # Nothing can be taken back; half of it taken back is worse than what the next run mends.
+        return _cut_off(error, [step for step, _undo in undo])
     except BaseException as error:
         kept = _take_back(undo)
         if not isinstance(error, KvmError):
@@ -164,6 +164,42 @@ def _apply(world: World, target: Target, steps: Sequence[Step]) -> Outcome:
         failure = f"{sentence}, but that is not as declared: {_told(left.steps)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
     return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen, left))
+
+
+def _carry_out(
+    world: World,
+    target: Target,
+    steps: Sequence[Step],
+    mode: Mode,
+    undo: list[tuple[Step, Undo | None]],
+) -> Any:
+    """Perform steps and look again; ``undo`` gets how each is taken back.
+
+    When the connection breaks, the step that it cut off may have been done: what is left of the
+    plan is found by a look through a new connection.
+    """
+    try:
+        return _perform(world, target, steps, undo)
+    except LostError:
+        seen = target.observe(View(world, Promises()))
+        again = target.plan(seen, mode).steps if mode.planner != "restart" or not undo else []
+        return _perform(world, target, again or target.plan(seen).steps, undo)
+
+
+def _perform(
+    world: World, target: Target, steps: Sequence[Step], undo: list[tuple[Step, Undo | None]]
+) -> Any:
+    view = View(world, Promises())
+    for step in steps:
+        undo.append((step, perform(step, view.before(step), world)))
+    return target.observe(view)
+
+
+def _cut_off(error: ConnectError, done: Sequence[Step]) -> Outcome:
+    stays = ", ".join(step.sentence(done=True) for step in done)
+    told = f"This stays: {stays}." if stays else "The step that was cut off may have been done."
+    comment = f"{str(error).rstrip('.')}. {told}"
+    return Outcome(changes=changes(done), comment=comment, failure=str(error))
 
 
 def _told(left: Sequence[Step]) -> str:

@@ -29,6 +29,10 @@ class ConnectError(KvmError):
     """The hypervisor can't be reached."""
 
 
+class LostError(ConnectError):
+    """The connection broke in the middle of a call: whether it was carried out is not known."""
+
+
 class ObserveError(KvmError):
     """What is there can't be read."""
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 from salt_kvm.errors import (
     ApplyError,
     ConnectError,
     DependencyError,
     KvmError,
+    LostError,
     NotFoundError,
     ObserveError,
 )
@@ -75,6 +77,29 @@ CURES = {
 START_DAEMON = "start libvirtd, or on modular hosts virtqemud.socket and its siblings; run as root"
 
 
+# How long a daemon may take to come back in the middle of a run.
+PATIENCE_SECONDS = 10.0
+POLL_SECONDS = 0.25
+
+Given = ParamSpec("Given")
+Got = TypeVar("Got")
+
+
+def _again(
+    look: Callable[Concatenate[Hypervisor, Given], Got],
+) -> Callable[Concatenate[Hypervisor, Given], Got]:
+    """A look changes nothing: one that a broken connection cut off is taken again."""
+
+    @functools.wraps(look)
+    def looked(hypervisor: Hypervisor, /, *args: Given.args, **kwargs: Given.kwargs) -> Got:
+        try:
+            return look(hypervisor, *args, **kwargs)
+        except LostError:
+            return look(hypervisor, *args, **kwargs)
+
+    return looked
+
+
 class Hypervisor:
     """One connection to libvirt, good for one process."""
 
@@ -87,19 +112,38 @@ class Hypervisor:
         """
         self.uri = uri
         self.libvirt = _libvirt()
-        try:
-            self._connection = self.libvirt.open(uri)
-        except self.libvirt.libvirtError as error:
-            cure = CURES.get(self._code(error), START_DAEMON)
-            raise ConnectError(f"{uri} can't be reached: {_text(error)}; {cure}") from error
+        self._patience = 0.0
+        self._link: Any = self._open()
 
     def alive(self) -> bool:
-        """Tell whether the connection still stands."""
+        """Tell whether the connection still stands, as far as its last call knows."""
         try:
-            return bool(self._connection.isAlive())
+            return self._link is not None and bool(self._link.isAlive())
         except self.libvirt.libvirtError:
             return False
 
+    @property
+    def _connection(self) -> Any:
+        """libvirt's connection; one that broke is made anew."""
+        if self._link is None:
+            self._link = self._open()
+        return self._link
+
+    def _open(self) -> Any:
+        """Connect; after a break give the daemon time to come back, but only once."""
+        end = time.monotonic() + self._patience
+        self._patience = 0.0
+        while True:
+            try:
+                return self.libvirt.open(self.uri)
+            except self.libvirt.libvirtError as error:
+                if time.monotonic() >= end:
+                    cure = CURES.get(self._code(error), START_DAEMON)
+                    text = f"{self.uri} can't be reached: {_text(error)}; {cure}"
+                    raise ConnectError(text) from error
+            time.sleep(POLL_SECONDS)
+
+    @_again
     def read(self, kind: str, name: str, *, autostart: bool = True) -> Observed | None:
         """Return an object as it is; ``None`` where there is none.
 
@@ -127,6 +171,7 @@ class Hypervisor:
                 return None
             raise
 
+    @_again
     def read_all(self, kind: str) -> dict[str, Observed]:
         """Return all objects of a kind by name, with two list calls and a document for each."""
         calls = KINDS[kind]
@@ -144,6 +189,7 @@ class Hypervisor:
             if each is not None
         }
 
+    @_again
     def names(self, kind: str, *, active: bool = False) -> list[str]:
         """Return the names of all objects of a kind, or of those that are on, sorted."""
         with self._saying(ObserveError, f"the list of {kind}s"):
@@ -165,18 +211,23 @@ class Hypervisor:
         if kind != "domain":
             self.call(kind, name, "undefining", "undefine")
             return
-        with self._saying(ObserveError, f"domain {name}"):
-            found = self._get(kind, name)
-            beside = {
-                "MANAGED_SAVE": found.hasManagedSaveImage(),
-                "SNAPSHOTS_METADATA": found.snapshotNum(),
-                "CHECKPOINTS_METADATA": self._checkpoints(found),
-            }
+        beside = self._beside(name)
         # An older libvirt refuses the flags that it does not know, so only those that it takes.
         flags = self.flag("VIR_DOMAIN_UNDEFINE_KEEP_NVRAM")
         for flag in (flag for flag, there in beside.items() if there):
             flags |= self.flag(f"VIR_DOMAIN_UNDEFINE_{flag}")
         self.call(kind, name, "undefining", "undefineFlags", flags)
+
+    @_again
+    def _beside(self, name: str) -> dict[str, bool]:
+        """Tell what libvirt keeps beside a domain's definition, by the flags that remove it."""
+        with self._saying(ObserveError, f"domain {name}"):
+            found = self._get("domain", name)
+            return {
+                "MANAGED_SAVE": bool(found.hasManagedSaveImage()),
+                "SNAPSHOTS_METADATA": bool(found.snapshotNum()),
+                "CHECKPOINTS_METADATA": self._checkpoints(found),
+            }
 
     def _checkpoints(self, found: Any) -> bool:
         try:
@@ -202,6 +253,7 @@ class Hypervisor:
         """Ask a guest to power off."""
         self.call("domain", name, "shutting down", "shutdown")
 
+    @_again
     def active(self, kind: str, name: str) -> bool:
         """Tell whether an object is on; one that is gone is not."""
         with self._saying(ObserveError, f"{kind} {name}"):
@@ -216,6 +268,7 @@ class Hypervisor:
         with self._saying(ApplyError, f"{doing} {kind} {name}"):
             return getattr(self._get(kind, name), method)(*arguments)
 
+    @_again
     def screenshot(self, name: str) -> bytes:
         """Return the screen of a running guest, as PNG or, with an older QEMU, as PPM."""
         with self._saying(ObserveError, f"the screen of domain {name}"):
@@ -226,22 +279,26 @@ class Hypervisor:
             stream.finish()
             return b"".join(parts)
 
+    @_again
     def leases(self, name: str) -> list[dict[str, Any]]:
         """Return the DHCP leases of a network."""
         with self._saying(ObserveError, f"the leases of network {name}"):
             leases: list[dict[str, Any]] = self._get("network", name).DHCPLeases()
             return leases
 
+    @_again
     def arch(self) -> str:
         """Return the architecture of the hypervisor's host."""
         with self._saying(ObserveError, "the host's architecture"):
             return str(self._connection.getInfo()[0])
 
+    @_again
     def capabilities(self) -> str:
         """Return libvirt's capabilities document."""
         with self._saying(ObserveError, "the host's capabilities"):
             return str(self._connection.getCapabilities())
 
+    @_again
     def pool_capabilities(self) -> str | None:
         """Return libvirt's document of the pool types that it knows; an old one has none."""
         with self._saying(ObserveError, "the types of storage pools"):
@@ -252,11 +309,13 @@ class Hypervisor:
                     return None
                 raise
 
+    @_again
     def volumes(self, pool: str) -> dict[str, str]:
         """Return the path of each volume of an active pool, by the volume's name."""
         with self._saying(ObserveError, f"the volumes of pool {pool}"):
             return {each.name(): each.path() for each in self._get("pool", pool).listAllVolumes(0)}
 
+    @_again
     def volume_sizes(self, pool: str) -> dict[str, dict[str, Any]]:
         """Return path, capacity and allocation (bytes) of each volume of an active pool."""
         with self._saying(ObserveError, f"the volumes of pool {pool}"):
@@ -270,6 +329,7 @@ class Hypervisor:
                 }
             return sizes
 
+    @_again
     def read_volume(self, pool: str, name: str) -> tuple[bool, str | None]:
         """Return whether libvirt knows a volume of a pool that is on, and the volume's document.
 
@@ -337,6 +397,7 @@ class Hypervisor:
                 return None
             raise
 
+    @_again
     def versions(self) -> dict[str, str]:
         """Return the versions of libvirt's daemon, of its client library and of the hypervisor."""
         with self._saying(ObserveError, "the versions"):
@@ -373,6 +434,10 @@ class Hypervisor:
         try:
             yield
         except self.libvirt.libvirtError as cause:
+            if not self.alive():
+                self._link, self._patience = None, PATIENCE_SECONDS
+                text = f"{what}: the connection to {self.uri} broke: {_text(cause)}"
+                raise LostError(f"{text}; {START_DAEMON}, then run this again") from cause
             raise error(f"{what}: {_text(cause)}") from cause
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from salt_kvm.backend.hypervisor import Hypervisor
-from salt_kvm.errors import ApplyError, KvmError
+from salt_kvm.errors import ApplyError, ConnectError, KvmError
 from salt_kvm.plan.steps import UpdateNetwork
 
 INVERSE = {"ADD_LAST": "DELETE", "DELETE": "ADD_LAST", "MODIFY": "MODIFY"}
@@ -61,6 +61,8 @@ def restart(hypervisor: Hypervisor, name: str, definition: str, live: str) -> Ca
     except KvmError as error:
         try:
             back()
+        except ConnectError:
+            raise
         except KvmError as worse:
             raise ApplyError(f"{error}; bringing it back failed too: {worse}") from error
         raise

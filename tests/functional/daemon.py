@@ -76,6 +76,14 @@ class Daemon:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         return done.stdout
 
+    def guest(self, name):
+        """Return the process of a running guest."""
+        wanted = f"guest={name},".encode()
+        (found,) = (
+            pid for pid in self._inside() if wanted in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        return found
+
     def close(self):
         """End everything that was started in its network: daemon, dnsmasq, guests."""
         for pid in self._inside():
