@@ -100,10 +100,12 @@ def present(
         ``smbios``
     :param str cdrom: path of the medium in the CD drive; ``''`` is an empty drive
     :param list disks: mappings with one of ``path``, ``block``, ``volume``, ``network``, ``nvme``;
-        ``size`` (makes the image when the disk is new); ``format`` (``raw``); ``device``
-        (``disk``); ``bus`` (``virtio``); ``target``; ``cache``; ``io``; ``discard``;
-        ``detect_zeroes``; ``error_policy``; ``iothread``; ``queues``; ``serial``; ``wwn``;
-        ``iotune`` (bytes and requests per second); ``readonly``; ``shareable``; ``boot_order``
+        ``size``, ``source``, ``source_hash``, ``source_format``, ``clone``, ``backing``,
+        ``backing_format``, ``options`` (make the image when the disk is new, as in
+        ``kvm_image.present``); ``format`` (``raw``); ``device`` (``disk``); ``bus`` (``virtio``);
+        ``target``; ``cache``; ``io``; ``discard``; ``detect_zeroes``; ``error_policy``;
+        ``iothread``; ``queues``; ``serial``; ``wwn``; ``iotune`` (bytes and requests per second);
+        ``readonly``; ``shareable``; ``boot_order``
     :param list interfaces: mappings with one of ``network``, ``bridge``, ``direct``, ``user``,
         ``ethernet``, ``vhostuser``, ``hostdev``; ``mode``; ``portgroup``; ``virtualport``; ``mac``;
         ``model`` (``virtio``); ``driver``; ``queues``; ``rx_queue_size``; ``tx_queue_size``;

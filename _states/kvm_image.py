@@ -16,6 +16,10 @@ def present(
     backing=None,
     backing_format=None,
     options=None,
+    source=None,
+    source_hash=None,
+    source_format=None,
+    clone=None,
     format=None,
     shrink=None,
     replace=None,
@@ -41,6 +45,14 @@ def present(
     :param dict options: how it is laid out, by ``qemu-img``'s names: ``preallocation`` (``off``,
         ``metadata``, ``falloc``, ``full``), ``cluster_size``, ``compat``, ``lazy_refcounts``,
         ``extended_l2``, ``subformat``
+    :param str source: what a new image is made from: absolute path, ``salt://``, ``https://`` or
+        what else Salt's file client fetches; compressed with gzip, bzip2, xz or zstd or not.
+        It is fetched into the host's store once, and not looked at when the image is there
+    :param str source_hash: its checksum, or the address of a checksum file that names it; needed
+        unless it comes from this host or the master
+    :param str source_format: refuse it unless it is of this format
+    :param str clone: ``overlay`` (the default of qcow2), ``reflink`` (the default of others: shares
+        blocks where the file system can, else a copy) or ``copy``
     :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``,
         ``qed``
     :param bool shrink: cut off the end of an image that is too large, with what it holds
@@ -64,6 +76,13 @@ def present(
             - backing: /var/lib/libvirt/images/base.qcow2
             - backing_format: qcow2
             - options: {cluster_size: 128KiB, extended_l2: true}
+
+        /var/lib/libvirt/images/web2.qcow2:
+          kvm_image.present:
+            - format: qcow2
+            - source: https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-nocloud-amd64.qcow2
+            - source_hash: https://cloud.debian.org/images/cloud/bookworm/latest/SHA512SUMS
+            - size: 20GiB
     """
     return face.state("image", "present", globals(), locals())
 

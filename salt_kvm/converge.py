@@ -156,6 +156,7 @@ def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> O
         return _cut_off(error, [step for step, _undo in undo])
     except BaseException as error:
         kept = _take_back(undo)
+        world.notes.clear()
         if not isinstance(error, KvmError):
             raise
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
@@ -163,7 +164,9 @@ def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> O
     if left.steps:
         failure = f"{sentence}, but that is not as declared: {_told(left.steps)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
-    return Outcome(changes=changes(steps), comment=_comment(sentence, target, seen, left))
+    comment = " ".join([_comment(sentence, target, seen, left), *world.notes])
+    world.notes.clear()
+    return Outcome(changes=changes(steps), comment=comment)
 
 
 def _carry_out(

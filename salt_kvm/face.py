@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from salt_kvm.errors import ConnectError, DependencyError, KvmError, UnmetError
+from salt_kvm.errors import ApplyError, ConnectError, DependencyError, KvmError, UnmetError
 
 if TYPE_CHECKING:
     from salt_kvm.backend.world import World
 
 DEFAULT_URI = "qemu:///system"
+DEFAULT_STORE = "/var/lib/salt-kvm/store"
 # Who runs a state that is not about one object.
 ENGINES = {"only": "prune"}
 Salt = dict[str, Any]
@@ -133,7 +134,12 @@ def _naming_what_is_lacking() -> Iterator[None]:
 def _world(salt: Salt, uri: str | None) -> World:
     """The world that the calls of one process share, and within it the states of one run."""
     module = _engine("backend.world")
-    address = uri or salt["__opts__"].get("kvm.connection") or _declared_uri(salt) or DEFAULT_URI
+    address = (
+        uri
+        or salt["__opts__"].get("kvm.connection")
+        or _declared(salt, "connection")
+        or DEFAULT_URI
+    )
     context = salt["__context__"]
     key = f"salt_kvm:{os.getpid()}:{address}"
     if key not in context:
@@ -141,12 +147,43 @@ def _world(salt: Salt, uri: str | None) -> World:
         context[key] = module.World(address, context.get(f"salt_kvm:{os.getppid()}:{address}"))
     world: World = context[key]
     world.begin(salt.get("__instance_id__"))
+    folder = salt["__opts__"].get("kvm.store") or _declared(salt, "store") or DEFAULT_STORE
+    world.client = _engine("backend.client").Client(folder, _fetcher(salt), _hasher(salt))
     return world
 
 
-def _declared_uri(salt: Salt) -> str | None:
+def _fetcher(salt: Salt) -> Callable[[str, str], str]:
+    """What fetches an address into a file, or tells where it is, through Salt's file client."""
+
+    def fetch(address: str, target: str) -> str:
+        environment = salt["__opts__"].get("saltenv") or salt.get("__env__") or "base"
+        try:
+            path = salt["__salt__"]["cp.get_url"](address, target, saltenv=environment)
+        except Exception as error:
+            # Each of Salt's ways to fetch raises something of its own.
+            raise ApplyError(f"{address} can't be fetched: {error}") from error
+        if not path or not os.path.isfile(path):
+            raise ApplyError(f"{address} can't be fetched; correct it, or see the minion's log")
+        return str(path)
+
+    return fetch
+
+
+def _hasher(salt: Salt) -> Callable[[str], str | None]:
+    """What asks the master for the checksum of a file that it serves."""
+
+    def published(address: str) -> str | None:
+        if not address.startswith("salt://"):
+            return None
+        told = salt["__salt__"]["cp.hash_file"](address) or {}
+        return f"{told['hash_type']}={told['hsum']}" if "hsum" in told else None
+
+    return published
+
+
+def _declared(salt: Salt, key: str) -> str | None:
     section = salt.get("__pillar__", {}).get("kvm")
-    return section.get("connection") if isinstance(section, dict) else None
+    return section.get(key) if isinstance(section, dict) else None
 
 
 def _failed(name: str, error: KvmError, salt: Salt, *, test: bool) -> Verdict:

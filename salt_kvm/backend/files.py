@@ -54,10 +54,11 @@ def _name_of(number: int, database: Callable[[int], Any]) -> str:
 
 
 @contextmanager
-def anew(path: str, *, over: bool = False) -> Iterator[str]:
+def anew(path: str, *, over: bool = False, keep: bool = True) -> Iterator[str]:
     """Yield a name beside ``path``; what is made there gets the name ``path`` when it is whole.
 
     :param over: take the place of the file that is there, which is kept until then
+    :param keep: false: what is made there goes in the end, unless it was moved away
     """
     parent = os.path.dirname(path)
     with saying(ApplyError, path):
@@ -66,9 +67,10 @@ def anew(path: str, *, over: bool = False) -> Iterator[str]:
         try:
             made = os.path.join(folder, os.path.basename(path))
             yield made
-            sync(made)
-            (os.replace if over else os.link)(made, path)
-            sync(parent)
+            if keep:
+                sync(made)
+                (os.replace if over else os.link)(made, path)
+                sync(parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import replace
 
-from salt_kvm.backend import qemu_img
+from salt_kvm.backend import copying, qemu_img
 from salt_kvm.backend.files import anew, look, saying
+from salt_kvm.backend.progress import Progress, Report
+from salt_kvm.backend.store import Entry, Store, room
 from salt_kvm.errors import ApplyError
-from salt_kvm.plan.steps import CreateImage, ReplaceImage
+from salt_kvm.plan.steps import CreateImage, ReplaceImage, Source
 from salt_kvm.seen import FileSeen
+from salt_kvm.spec.types import Size
 
 
 def see(path: str, format: str | None) -> FileSeen | None:
@@ -34,27 +36,88 @@ def names_others(seen: FileSeen) -> bool:
     return header is not None and (header.backing or header.data_file) is not None
 
 
-def create(step: CreateImage) -> None:
-    """Make an image that is either whole or not there; never over an existing file."""
-    with anew(step.path) as made:
-        qemu_img.create(
-            made,
-            step.format,
-            step.size,
-            backing=step.backing,
-            backing_format=step.backing_format,
-            options=step.options,
-        )
+def create(step: CreateImage, store: Store) -> str | None:
+    """Make an image that is either whole or not there; never over an existing file.
+
+    :returns: a sentence on how it came from its source, where it has one
+    """
+    if step.source is None:
+        with anew(step.path) as made:
+            _make(step, made, step.backing, step.backing_format)
+        return None
+    with store.used():
+        entry = store.bring(step.source)
+        if step.size is not None and step.size < entry.size:
+            raise ApplyError(
+                f"{step.source.address} has {Size(entry.size)}, which does not fit into the size "
+                f"{step.size} of {step.path}; declare at least that"
+            )
+        with anew(step.path) as made:
+            if step.format == "qcow2" and step.source.clone in (None, "overlay"):
+                entry.add_clone(step.path)
+                _make(step, made, entry.image, entry.format)
+                way = f"an overlay on {entry.image}"
+            else:
+                way = _own(step, step.source, made, entry, store)
+                if step.size is not None and step.size > entry.size:
+                    qemu_img.resize(made, step.format, step.size)
+    return f"{step.path} is {way}."
 
 
-def replaced(step: ReplaceImage, seen: FileSeen) -> None:
+def _make(step: CreateImage, made: str, backing: str | None, backing_format: str | None) -> None:
+    qemu_img.create(
+        made,
+        step.format,
+        step.size,
+        backing=backing,
+        backing_format=backing_format,
+        options=step.options,
+    )
+
+
+def _own(step: CreateImage, source: Source, made: str, entry: Entry, store: Store) -> str:
+    """Write the whole of an entry; the image then has nothing to do with it any more."""
+    if step.format != entry.format or step.options:
+        _convert(entry.image, entry.format, step, made, store.client.report)
+        return f"converted from {entry.image}"
+    cloned = _copy(entry.image, step.path, made, store.client.report, share=source.clone != "copy")
+    if cloned:
+        return f"a reflink of {entry.image}"
+    why = "" if source.clone == "copy" else ", as the file system has no reflinks"
+    return f"a copy of {entry.image}{why}"
+
+
+def _convert(
+    path: str, format: str, step: CreateImage | ReplaceImage, made: str, report: Report
+) -> None:
+    measured = qemu_img.measure(path, format, step.format)
+    room(os.path.dirname(step.path), int(measured["required"]))
+    progress = Progress(f"conversion for {step.path}", 100, report)
+    options = step.options
+    qemu_img.convert(path, format, made, step.format, options=options, progress=progress)
+
+
+def _copy(path: str, target: str, made: str, report: Report, *, share: bool = True) -> bool:
+    """Copy a file; true where the copy shares its blocks."""
+    with saying(ApplyError, target):
+        if share and copying.reflink(path, made):
+            return True
+        need = os.stat(path).st_blocks * 512
+        room(os.path.dirname(target), need)
+        progress = Progress(f"copy for {target}", need, report)
+        copying.copy(path, made, progress)
+        progress.end()
+    return False
+
+
+def replaced(step: ReplaceImage, seen: FileSeen, report: Report) -> None:
     """Write an image again in another way; it is the old one until the new one is whole."""
     _whole(step.path, str(seen.format))
     with anew(step.path, over=True) as made:
         if seen.format == step.format and not step.options:
-            _copy(step.path, made)
+            _copy(step.path, step.path, made, report)
         else:
-            qemu_img.convert(step.path, str(seen.format), made, step.format, options=step.options)
+            _convert(step.path, str(seen.format), step, made, report)
         now = look(made)
         backing = None if now is None or now.header is None else now.header.backing
         if backing != step.backing:
@@ -64,21 +127,10 @@ def replaced(step: ReplaceImage, seen: FileSeen) -> None:
             os.chmod(made, seen.mode)
 
 
-# What qemu-img can check.
-CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk")
-
-
 def _whole(path: str, format: str) -> None:
     """Refuse a corrupt image, of which QEMU's tools would read zeros."""
-    if format in CHECKED:
-        found = qemu_img.check(path, format)
-        faults = found.get("corruptions", 0) + found.get("check-errors", 0)
-        if faults:
-            raise ApplyError(
-                f"{path} is corrupt, {faults} faults; look with qemu-img check, and restore it"
-            )
-
-
-def _copy(path: str, made: str) -> None:
-    with saying(ApplyError, made):
-        shutil.copyfile(path, made)
+    faults = qemu_img.faults(path, format)
+    if faults:
+        raise ApplyError(
+            f"{path} is corrupt, {faults} faults; look with qemu-img check, and restore it"
+        )

@@ -19,11 +19,15 @@ PATIENCE_SECONDS = 600.0
 
 
 @contextmanager
-def held(kind: str, name: str) -> Iterator[float]:
+def held(
+    kind: str, name: str, *, shared: bool = False, patience: float = PATIENCE_SECONDS
+) -> Iterator[float]:
     """Hold the lock of an object; it is let go of by the kernel when the process dies.
 
     :param kind: ``domain``, ``network``, ...
     :param name: the object's name
+    :param shared: together with others that share it
+    :param patience: how many seconds to wait
     :returns: the seconds that another run made this one wait
     :raises ApplyError: when the other run does not end, or the lock can't be made
     """
@@ -32,19 +36,20 @@ def held(kind: str, name: str) -> Iterator[float]:
         os.makedirs(FOLDER, mode=0o755, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield _wait(handle, f"{kind} {name}")
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        yield _wait(handle, f"{kind} {name}", how, patience)
     finally:
         os.close(handle)
 
 
-def _wait(handle: int, what: str) -> float:
+def _wait(handle: int, what: str, how: int, patience: float) -> float:
     start = time.monotonic()
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
             waited = time.monotonic() - start
-            if waited > PATIENCE_SECONDS:
+            if waited > patience:
                 raise ApplyError(
                     f"another run has been at work on {what} for {waited:.0f} s; "
                     "look what it waits for"

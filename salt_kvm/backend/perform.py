@@ -9,6 +9,7 @@ from functools import partial, singledispatch
 
 from salt_kvm.backend import files, history, images, live, network, pool, qemu_img, volume
 from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError, ObserveError
 from salt_kvm.plan import steps
@@ -193,7 +194,9 @@ def _delete_volume(step: steps.DeleteVolume, seen: Observed, world: World) -> No
 
 @perform.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Undo:
-    images.create(step)
+    note = images.create(step, Store(world.client))
+    if note is not None:
+        world.notes.append(note)
     return partial(files.remove, step.path)
 
 
@@ -205,7 +208,7 @@ def _resize_live(step: steps.ResizeLive, seen: FileSeen, world: World) -> None:
 
 @perform.register
 def _replace(step: steps.ReplaceImage, seen: FileSeen, world: World) -> None:
-    images.replaced(step, seen)
+    images.replaced(step, seen, world.client.report)
 
 
 @perform.register

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from salt_kvm.backend.command import run
+from salt_kvm.backend.progress import Progress
 
 # What a size is rounded up to when an image is made; a resize does not do it for every format.
 SECTOR = 512
+# The formats that it can check.
+CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk")
 # A vpc image is rounded to whole cylinders unless it is told to keep its size.
 _EXACT = {"vpc": {"force_size": True}}
 
@@ -41,10 +45,17 @@ def convert(
     target_format: str,
     *,
     options: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Write what a guest sees of an image and of what backs it into a new one."""
+    """Write what a guest sees of an image and of what backs it into a new one.
+
+    :param progress: is brought to 100
+    """
     formats = ["-f", format, "-O", target_format]
-    run(["qemu-img", "convert", "-q", *formats, *_options(target_format, options), path, target])
+    command = ["qemu-img", "convert", "-p", *formats, *_options(target_format, options)]
+    run([*command, path, target], heard=_percent(progress))
+    if progress is not None:
+        progress.end()
 
 
 def rebase(path: str, format: str, backing: str | None, backing_format: str | None) -> None:
@@ -65,6 +76,19 @@ def amend(path: str, format: str, options: Mapping[str, object]) -> None:
     run(["qemu-img", "amend", "-q", "-f", format, *_options(None, options), path])
 
 
+def _percent(progress: Progress | None) -> Callable[[str], None] | None:
+    """What takes a line like ``(12.50/100%)``."""
+    if progress is None:
+        return None
+
+    def heard(line: str) -> None:
+        found = re.search(r"\(([0-9.]+)/100%\)", line)
+        if found is not None:
+            progress.reach(int(float(found[1])))
+
+    return heard
+
+
 def _options(format: str | None, options: Mapping[str, object] | None) -> list[str]:
     """Return ``-o`` and the options; a comma in a value is doubled."""
     given = {**_EXACT.get(format or "", {}), **(options or {})}
@@ -78,18 +102,38 @@ def _word(value: object) -> str:
     return str(int(value) if isinstance(value, int) else value).replace(",", ",,")
 
 
+def measure(path: str, format: str, target_format: str) -> dict[str, Any]:
+    """Return how many bytes a conversion would take: ``required``, ``fully-allocated``.
+
+    Formats that qemu-img can't foretell take about what qcow2 does.
+    """
+    foretold = target_format if target_format in ("raw", "qcow2") else "qcow2"
+    data: dict[str, Any] = _json("measure", "-f", format, "-O", foretold, path)
+    return data
+
+
 def check(path: str, format: str) -> dict[str, Any]:
     """Return what is wrong inside an image: ``corruptions``, ``leaks``, ``check-errors``.
 
     :raises ApplyError: for a format that has nothing to check, or when it can't be opened
     """
-    told = run(["qemu-img", "check", "--output=json", "-f", format, path], ok=(0, 2, 3))
-    data: dict[str, Any] = json.loads(told)
+    data: dict[str, Any] = _json("check", "-f", format, path, ok=(0, 2, 3))
     return data
+
+
+def faults(path: str, format: str) -> int:
+    """Return how many faults an image has that lose data; 0 of a format that can't be checked."""
+    if format not in CHECKED:
+        return 0
+    found = check(path, format)
+    return int(found.get("corruptions", 0) + found.get("check-errors", 0))
 
 
 def info(path: str, format: str) -> dict[str, Any]:
     """Return what qemu-img says of an image; a running guest's may be read too."""
-    told = run(["qemu-img", "info", "--force-share", "--output=json", "-f", format, path])
-    data: dict[str, Any] = json.loads(told)
+    data: dict[str, Any] = _json("info", "--force-share", "-f", format, path)
     return data
+
+
+def _json(function: str, *arguments: str, ok: Sequence[int] = (0,)) -> Any:
+    return json.loads(run(["qemu-img", function, "--output=json", *arguments], ok=ok))

@@ -8,6 +8,7 @@ import msgspec
 
 from salt_kvm.backend import device, files, images, storage_needs, usage, volume
 from salt_kvm.backend.promise import promise
+from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
 from salt_kvm.seen import DeviceSeen, FileSeen, Observed, Promises
@@ -118,6 +119,13 @@ def _unwritten(view: View, need: Need) -> str | None:
     return f"{need.name} is written by {', '.join(guests)}" if guests else None
 
 
+def _source(view: View, need: Need) -> str | None:
+    """``format`` is its checksum; what the store has need not be where it came from."""
+    if not need.name.startswith("/") or Store(view.world.client).has(need.format):
+        return None
+    return None if view.file(need.name) is not None else f"the file {need.name} is not there"
+
+
 def _bare(view: View, need: Need) -> str | None:
     tops = usage.standing(view.all("domain"), need.name) if view.world.local else []
     return f"{', '.join(tops)} stands on {need.name}" if tops else None
@@ -150,6 +158,7 @@ _CHECKS = {
     "idle": _idle,
     "unwritten": _unwritten,
     "bare": _bare,
+    "source": _source,
     "directory": _directory,
     "network": _network,
     "active network": _active_network,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from salt_kvm.backend import host
+from salt_kvm.backend.client import Client
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.seen import Facts, Promises
 
@@ -26,6 +27,9 @@ class World:
         """
         self.uri = uri
         self.promised: Promises = forked_from.promised if forked_from else Promises()
+        self.client = Client()
+        # What is worth saying of a run beside its steps; whoever runs it takes them out.
+        self.notes: list[str] = []
         self._run: object = forked_from._run if forked_from else None
         self._hypervisor: Hypervisor | None = None
         self._process = os.getpid()

@@ -27,7 +27,6 @@ from salt_kvm.plan.steps import (
 from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.domain import Domain
-from salt_kvm.spec.image import Content
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
 from salt_kvm.xml.equality import same_path
@@ -137,15 +136,14 @@ def _images(name: str, want: Domain, seen: DomainSeen, merged: Merged) -> Iterat
     """A disk that is new in the definition brings its image; one that lost its file does not."""
     new = _files_of(merged.added)
     for index, disk in enumerate(want.disk_list):
-        if disk.size is None or disk.path is None or disk.path not in new:
+        if disk.path is None or not disk.makes or disk.path not in new:
             continue
         where = f"kvm:domains:{name}:disks[{index}]"
         format = disk.format or "raw"
         there = seen.images.get(disk.path, format)
         if there is None:
-            content = Content(size=disk.size)
-            yield _named(image.create(disk.path, format, content, seen.images, where), disk)
-        elif not image.same_size(there, disk.size):
+            yield _named(image.create(disk.path, format, disk, seen.images, where), disk)
+        elif disk.size is not None and not image.same_size(there, disk.size):
             size = Size(there.size or 0)
             raise SpecError([f"{where}:size: {disk.path} is there with {size}, not {disk.size}"])
 

@@ -21,6 +21,7 @@ from salt_kvm.plan.steps import (
     ResizeImage,
     ResizeLive,
     SetOwnership,
+    Source,
     Step,
     change,
 )
@@ -70,12 +71,15 @@ def create(path: str, format: Format, want: Content, images: Images, where: str)
     :param where: what declares it, for messages: ``kvm:images:/srv/a.raw``
     :raises SpecError: without what tells its size, or the format of its backing file
     """
-    if want.size is None and not want.backing:
+    if not want.makes:
         raise SpecError([f"{where}:size: needed to make the image, which is not there"])
     needs = [Need("directory", posixpath.dirname(path), "make it, or correct the path")]
     backing_format = _backing_format(want, images, where)
     if want.backing:
         needs += _backing_needs(want.backing, backing_format)
+    source = _source(want)
+    if source is not None:
+        needs.append(Need("source", source.address, "correct the path", source.hash))
     options = want.options.given() if want.options is not None else {}
     new = {
         "path": path,
@@ -83,6 +87,7 @@ def create(path: str, format: Format, want: Content, images: Images, where: str)
         "size": want.size and str(want.size),
         "backing": want.backing or None,
         "options": options or None,
+        "source": want.source,
     }
     told = {key: value for key, value in new.items() if value is not None}
     return CreateImage(
@@ -92,9 +97,17 @@ def create(path: str, format: Format, want: Content, images: Images, where: str)
         backing=want.backing or None,
         backing_format=backing_format,
         options=options,
+        source=source,
         changes={"image": change(None, told)},
         needs=tuple(needs),
     )
+
+
+def _source(want: Content) -> Source | None:
+    if want.source is None:
+        return None
+    address = want.source.removeprefix("file://")
+    return Source(address, want.source_hash, want.source_format, want.clone)
 
 
 def _backing_needs(backing: str, format: str | None) -> list[Need]:

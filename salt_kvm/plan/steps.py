@@ -23,9 +23,9 @@ class Need(msgspec.Struct, frozen=True):
     ``what`` is one of ``file``, ``directory``, ``block device``, ``network``, ``active network``,
     ``active pool``, ``pool type``, ``volume``, ``kvm``, ``selinux``; of an image ``unused`` (by a
     domain other than ``user``), ``idle`` (no running guest uses it), ``unwritten`` (no guest writes
-    to it), ``bare`` (no other image stands on it); ``idle pool``; ``unused volume`` (by any
-    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the
-    sentence that a user reads when it is not so.
+    to it), ``bare`` (no other image stands on it), ``source`` (in the store, or where it is said to
+    be); ``idle pool``; ``unused volume`` (by any domain), ``idle volume``, ``sole volume`` (used by
+    ``user`` only). ``cure`` is the end of the sentence that a user reads when it is not so.
     """
 
     what: str
@@ -257,6 +257,15 @@ class FileStep(Step, frozen=True, kw_only=True):
     path: str
 
 
+class Source(msgspec.Struct, frozen=True):
+    """Where an image comes from, by the checksum that was declared, and the way it is cloned."""
+
+    address: str
+    hash: str | None = None
+    format: str | None = None
+    clone: str | None = None
+
+
 class CreateImage(FileStep, frozen=True, kw_only=True):
     """Make an image; without a size it takes that of its backing file."""
 
@@ -265,13 +274,15 @@ class CreateImage(FileStep, frozen=True, kw_only=True):
     backing: str | None = None
     backing_format: str | None = None
     options: Mapping[str, object] = {}
+    source: Source | None = None
     did = "created the {format} image {path}"
     would = "create the {format} image {path}"
 
     def sentence(self, *, done: bool) -> str:
         size = f" of {self.size}" if self.size is not None else ""
         backing = f" on {self.backing}" if self.backing is not None else ""
-        return f"{super().sentence(done=done)}{size}{backing}"
+        source = f" from {self.source.address}" if self.source is not None else ""
+        return f"{super().sentence(done=done)}{size}{backing}{source}"
 
 
 class ReplaceImage(FileStep, frozen=True, kw_only=True):

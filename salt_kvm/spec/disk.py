@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from salt_kvm.spec.image import Format
-from salt_kvm.spec.types import Name, Path, Size, Spec, matching
+from salt_kvm.spec.image import CONTENT_FIELDS, Content, Format
+from salt_kvm.spec.types import Name, Path, Spec, matching
 from salt_kvm.spec.values import (
     Count,
     Line,
@@ -96,15 +96,14 @@ class Nvme(Spec, frozen=True, kw_only=True):
     managed: bool = True
 
 
-class Disk(Spec, frozen=True, kw_only=True):
-    """A disk. With ``size`` the image at ``path`` is made when the disk is new."""
+class Disk(Content, frozen=True, kw_only=True):
+    """A disk. With ``size``, ``source`` or ``backing`` its image is made when the disk is new."""
 
     path: Path | None = None
     block: Path | None = None
     volume: Volume | None = None
     network: RemoteDisk | None = None
     nvme: Nvme | None = None
-    size: Size | None = None
     format: Format | None = None
     device: Literal["disk", "lun", "cdrom", "floppy"] | None = None
     bus: Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None = None
@@ -127,8 +126,10 @@ class Disk(Spec, frozen=True, kw_only=True):
         places = {n: getattr(self, n) for n in ("path", "block", "volume", "network", "nvme")}
         if self.device not in ("cdrom", "floppy") or any(places.values()):
             exactly_one("a disk", **places)
-        if self.size is not None and self.path is None:
-            raise ValueError("'size' makes an image, so it goes with 'path'")
+        made_of = [name for name in CONTENT_FIELDS if getattr(self, name) is not None]
+        if made_of and self.path is None:
+            raise ValueError(f"{made_of[0]!r} makes an image, so it goes with 'path'")
+        self.check(self.format or "raw")
         if self.io == "native" and self.cache not in (None, "none", "directsync"):
             raise ValueError("io native needs cache none or directsync")
         if self.wwn is not None and self.bus not in (None, "ide", "scsi"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from salt_kvm.spec.types import Medium, Mode, Size, Spec
+from salt_kvm.spec.types import Medium, Mode, Size, Spec, matching
+from salt_kvm.spec.values import Text
 
 Format = Literal["raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "qed"]
 # Which formats can stand on a backing file, and which options each has.
@@ -18,6 +19,9 @@ OPTIONS = {
     "vhdx": ("subformat",),
     "vpc": ("subformat",),
 }
+SOURCE_FIELDS = ("source_hash", "source_format", "clone")
+# An absolute path, or what Salt's file client fetches.
+Address = Annotated[str, matching(r"(/|[a-z][a-z0-9+]*://)[^\x00-\x20]+", max_length=4096)]
 # A version like 1.1 is a number for YAML.
 _COMPAT = {"0.1": "0.10", "0.10": "0.10", "1.1": "1.1"}
 
@@ -45,6 +49,11 @@ class Options(Spec, frozen=True, kw_only=True):
         return declared
 
 
+def _trusted(source: str) -> bool:
+    """What comes from this host or from its master needs no checksum to be what it should be."""
+    return source.startswith(("/", "file://", "salt://"))
+
+
 class Content(Spec, frozen=True, kw_only=True):
     """What an image is made of when it is not there."""
 
@@ -52,6 +61,15 @@ class Content(Spec, frozen=True, kw_only=True):
     backing: Medium | None = None
     backing_format: Format | None = None
     options: Options | None = None
+    source: Address | None = None
+    source_hash: Text | None = None
+    source_format: Format | None = None
+    clone: Literal["overlay", "reflink", "copy"] | None = None
+
+    @property
+    def makes(self) -> bool:
+        """True where enough is declared to make the image."""
+        return bool(self.size or self.source or self.backing)
 
     def check(self, format: Format) -> None:
         """Refuse what an image of this format can't have.
@@ -62,9 +80,25 @@ class Content(Spec, frozen=True, kw_only=True):
             raise ValueError(f"a {format} image has no backing file; {' or '.join(BACKED)} has")
         if self.backing_format is not None and not self.backing:
             raise ValueError("'backing_format' goes with 'backing'")
+        if self.source is None:
+            needless = [n for n in SOURCE_FIELDS if getattr(self, n) is not None]
+            if needless:
+                raise ValueError(f"{needless[0]!r} goes with 'source'")
+        elif self.backing:
+            raise ValueError("an image has either a 'source' or a 'backing' file")
+        elif self.source_hash is None and not _trusted(self.source):
+            raise ValueError(
+                "'source_hash' is needed with a 'source' from elsewhere; "
+                "give the checksum, or the address of the file with it"
+            )
+        if self.clone == "overlay" and format != "qcow2":
+            raise ValueError(f"a {format} image is no overlay; qcow2 is")
         for name in self.options.given() if self.options is not None else ():
             if name not in OPTIONS[format]:
                 raise ValueError(f"a {format} image has no option {name!r}")
+
+
+CONTENT_FIELDS = Content.__struct_fields__
 
 
 class Image(Content, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class Pillar(Spec, frozen=True, kw_only=True):
     """``kvm``: everything that a host is to have."""
 
     connection: str | None = None
+    store: Path | None = None
     host: Host | None = None
     networks: dict[Name, Network] | None = None
     pools: dict[Name, Pool] | None = None

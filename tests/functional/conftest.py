@@ -28,13 +28,22 @@ def virsh(*arguments):
 
 
 @pytest.fixture(scope="session")
-def opts(tmp_path_factory):
+def stored():
+    """A folder for the store of images that is not this machine's own."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/var/tmp") as name:
+        os.chmod(name, 0o755)
+        yield f"{name}/store"
+
+
+@pytest.fixture(scope="session")
+def opts(tmp_path_factory, stored):
     root = tmp_path_factory.mktemp("minion")
     config = root / "minion"
     settings = {"id": "functional", "file_client": "local", "root_dir": str(root)}
     config.write_text(json.dumps({**settings, "file_roots": {"base": [f"{ROOT}/states"]}}))
     made = salt.config.minion_config(str(config))
     made["grains"] = {}
+    made["kvm.store"] = stored
     return made
 
 

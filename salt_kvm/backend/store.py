@@ -1,0 +1,325 @@
+"""The store: what images are made from, each once on a host, known by what it holds.
+
+An entry is a folder named by the SHA-256 of the file as it was fetched. It gets its name when it
+is whole, checked and on the disk, and nothing in it changes afterwards but the list of what stands
+on it. ``by`` holds links to entries by other checksums, and by what a local file was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from salt_kvm.backend import copying, header, lock, qemu_img
+from salt_kvm.backend.client import Client
+from salt_kvm.backend.files import anew, saying, sync
+from salt_kvm.backend.progress import Progress, Report
+from salt_kvm.errors import ApplyError, ObserveError
+from salt_kvm.plan.steps import Source
+from salt_kvm.spec import checksum
+from salt_kvm.spec.checksum import Checksum
+
+FOLDER = "/var/lib/salt-kvm/store"
+# The largest file of ext4; what claims more can't be meant.
+LARGEST = 16 * 1024**4
+# A fetch may take long; who holds a lock lives, as the kernel lets go of a dead one's.
+PATIENCE_SECONDS = 86_400.0
+_LONGEST_CHECKSUM_FILE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of the store."""
+
+    folder: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str:
+        return os.path.join(self.folder, "image")
+
+    @property
+    def format(self) -> str:
+        return str(self.record["format"])
+
+    @property
+    def size(self) -> int:
+        return int(self.record["virtual_size"])
+
+    @property
+    def clones(self) -> list[str]:
+        """The images that were made to stand on it, if they still do or not."""
+        with suppress(FileNotFoundError):
+            return (Path(self.folder) / "clones").read_text().splitlines()
+        return []
+
+    def add_clone(self, path: str) -> None:
+        """Note that an image stands on this one."""
+        with open(os.path.join(self.folder, "clones"), "a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store of one host; how it fetches and who is told of progress is the client's."""
+
+    client: Client
+
+    @property
+    def folder(self) -> str:
+        return self.client.store
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep every entry while images are made of them."""
+        with lock.held("store", self.folder, shared=True, patience=PATIENCE_SECONDS):
+            yield
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let nobody make images of entries."""
+        with lock.held("store", self.folder, patience=PATIENCE_SECONDS):
+            yield
+
+    def entries(self) -> list[Entry]:
+        """Return all entries, the oldest first."""
+        with saying(ObserveError, self.folder):
+            try:
+                names = os.listdir(self.folder)
+            except FileNotFoundError:
+                return []
+        found = [self._entry(name) for name in names if _is_digest(name)]
+        return sorted(filter(None, found), key=lambda entry: str(entry.record["fetched"]))
+
+    def has(self, declared: str | None) -> bool:
+        """Tell whether an image with a declared checksum is here."""
+        wanted = None if declared is None else checksum.value(declared)
+        return wanted is not None and self._by(wanted) is not None
+
+    def bring(self, source: Source) -> Entry:
+        """Return the entry of a source; fetch and check it where there is none.
+
+        :raises ApplyError: where it can't be fetched or is not what it should be
+        """
+        key = hashlib.sha256((source.hash or source.address).encode()).hexdigest()
+        with (
+            lock.held("store", f"{self.folder}/{key}", patience=PATIENCE_SECONDS),
+            saying(ApplyError, self.folder),
+        ):
+            os.makedirs(self.folder, mode=0o755, exist_ok=True)
+            wanted = self._wanted(source)
+            with saying(ApplyError, source.address):
+                known = _state_of(source.address) if wanted is None else wanted
+            there = None if known is None else self._by(known)
+            if there is None:
+                there = self._add(source, wanted, known)
+            if source.format not in (None, there.format):
+                raise ApplyError(
+                    f"{source.address} is a {there.format} image, and source_format: "
+                    f"{source.format} is declared"
+                )
+            return there
+
+    def _wanted(self, source: Source) -> Checksum | None:
+        declared = source.hash or self.client.published(source.address)
+        if declared is None:
+            return None
+        given = checksum.value(declared)
+        if given is not None:
+            return given
+        name = os.path.basename(unquote(urlsplit(source.address).path))
+        with self._fetched(declared) as path, open(path, "rb") as file:
+            text = file.read(_LONGEST_CHECKSUM_FILE).decode(errors="replace")
+        return checksum.in_file(text, name, declared)
+
+    @contextmanager
+    def _fetched(self, address: str) -> Iterator[str]:
+        """Fetch into a temporary folder, which goes with what a fetch that failed left in it."""
+        with anew(os.path.join(self.folder, "fetched"), keep=False) as target:
+            with _watched(target, f"fetch of {address}", self.client.report):
+                try:
+                    path = self.client.fetch(address, target)
+                except ApplyError as error:
+                    # A file client tells that its connection was closed, and not that it did it.
+                    if shutil.disk_usage(self.folder).free < copying.BLOCK:
+                        full = f"{self.folder} has no room left; free some space"
+                        raise ApplyError(f"{error}; {full}") from error
+                    raise
+            yield path
+
+    def _add(self, source: Source, wanted: Checksum | None, known: Checksum | None) -> Entry:
+        algorithms = {"sha256"} | ({wanted.algorithm} if wanted is not None else set())
+        with self._fetched(source.address) as path:
+            _room_for(path, self.folder)
+            with anew(os.path.join(self.folder, "entry"), keep=False) as made:
+                os.mkdir(made, 0o755)
+                image = os.path.join(made, "image")
+                progress = Progress(
+                    f"copy of {source.address}", os.path.getsize(path), self.client.report
+                )
+                digests = copying.take(path, image, algorithms, progress)
+                progress.end()
+                _check_sum(source, wanted, digests)
+                record = _inspect(source, image)
+                record = {"source": source.address, **digests, **record, "fetched": _now()}
+                return self._settle(made, record, wanted or known)
+
+    def _settle(self, made: str, record: dict[str, Any], known: Checksum | None) -> Entry:
+        """Give a whole entry its name."""
+        os.chmod(os.path.join(made, "image"), 0o444)
+        path = Path(made) / "record.json"
+        path.write_text(json.dumps(record, indent=2))
+        sync(str(path))
+        sync(made)
+        digest = record["sha256"]
+        folder = os.path.join(self.folder, digest)
+        if not os.path.isdir(folder):
+            os.rename(made, folder)
+            sync(self.folder)
+        if known is not None and known.algorithm != "sha256":
+            self._link(known, digest)
+        entry = self._entry(digest)
+        if entry is None:
+            raise ApplyError(f"{folder} is no entry of the store; remove it")
+        return entry
+
+    def _link(self, known: Checksum, digest: str) -> None:
+        by = os.path.join(self.folder, "by")
+        os.makedirs(by, exist_ok=True)
+        name = os.path.join(by, f"{known.algorithm}-{known.value}")
+        if os.path.islink(name):
+            os.unlink(name)
+        os.symlink(os.path.join("..", digest), name)
+
+    def _by(self, known: Checksum) -> Entry | None:
+        if known.algorithm == "sha256":
+            return self._entry(known.value)
+        with suppress(OSError):
+            link = os.readlink(os.path.join(self.folder, "by", "-".join(known)))
+            return self._entry(os.path.basename(link))
+        return None
+
+    def _entry(self, digest: str) -> Entry | None:
+        folder = os.path.join(self.folder, digest)
+        try:
+            record = json.loads((Path(folder) / "record.json").read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return Entry(folder, record) if os.path.isfile(os.path.join(folder, "image")) else None
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry; half of one is none, as its record goes first."""
+        with saying(ApplyError, entry.folder):
+            os.unlink(os.path.join(entry.folder, "record.json"))
+            shutil.rmtree(entry.folder)
+            by = os.path.join(self.folder, "by")
+            for name in os.listdir(by) if os.path.isdir(by) else ():
+                link = os.path.join(by, name)
+                if not os.path.exists(link):
+                    os.unlink(link)
+
+
+@contextmanager
+def _watched(target: str, what: str, report: Report) -> Iterator[None]:
+    """Tell how much has arrived; a file client tells nobody itself."""
+    progress, over = Progress(what, None, report), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            parts = (f"{target}.part", target)
+            progress.reach(max((os.path.getsize(p) for p in parts if os.path.exists(p)), default=0))
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _check_sum(source: Source, wanted: Checksum | None, digests: Mapping[str, str]) -> None:
+    if wanted is not None and digests[wanted.algorithm] != wanted.value:
+        raise ApplyError(
+            f"{source.address} has the {wanted.algorithm} checksum "
+            f"{digests[wanted.algorithm]}, and {wanted.value} is declared; it is cut off, or "
+            "another file, or source_hash is wrong"
+        )
+
+
+def _inspect(source: Source, image: str) -> dict[str, Any]:
+    """Return what a foreign image is, or refuse it; QEMU's tools see only what names no other."""
+    told = header.read(image)
+    address = source.address
+    if source.format not in (None, told.format):
+        raise ApplyError(
+            f"{address} begins like a {told.format} image, and source_format: {source.format} "
+            "is declared"
+        )
+    if told.damaged:
+        raise ApplyError(f"{address} is no whole {told.format} image; get it anew")
+    if told.backing is not None or told.data_file is not None:
+        other = told.backing or told.data_file
+        raise ApplyError(
+            f"{address} names another file, {other}, which an image from elsewhere must not; "
+            "convert it where it was made"
+        )
+    if told.encrypted:
+        raise ApplyError(f"{address} is encrypted; decrypt it where it was made")
+    size = told.size
+    if size is None:
+        size = int(qemu_img.info(image, told.format)["virtual-size"])
+    if not 0 < size <= LARGEST:
+        raise ApplyError(f"{address} claims to have {size} bytes, which can't be; get it anew")
+    faults = qemu_img.faults(image, told.format)
+    if faults:
+        raise ApplyError(f"{address} is corrupt, {faults} faults; get it anew")
+    return {"format": told.format, "virtual_size": size, "stored": os.path.getsize(image)}
+
+
+def _room_for(path: str, folder: str) -> None:
+    """Refuse before a byte is written what can't fit."""
+    found = os.stat(path)
+    expanded = copying.expanded(path)
+    need = min(found.st_size, found.st_blocks * 512) if expanded is None else expanded
+    room(folder, need)
+
+
+def room(folder: str, need: int) -> None:
+    """Refuse what a file system has no room for.
+
+    :raises ApplyError: with what is free
+    """
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        mib = 1024 * 1024
+        raise ApplyError(
+            f"{folder} has {free // mib} MiB free and {-(-need // mib)} MiB are needed; "
+            "free some space"
+        )
+
+
+def _state_of(address: str) -> Checksum | None:
+    """What a local file is known by while nobody touches it, so that it is read only once."""
+    if not address.startswith("/"):
+        return None
+    found = os.stat(address)
+    facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Checksum("stat", hashlib.sha256(repr((address, facts)).encode()).hexdigest())
+
+
+def _is_digest(name: str) -> bool:
+    given = checksum.value(name)
+    return given is not None and given.algorithm == "sha256"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

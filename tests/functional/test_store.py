@@ -1,0 +1,452 @@
+"""Images from elsewhere: fetched once, checked, kept once, and cloned."""
+
+import bz2
+import gzip
+import hashlib
+import http.server
+import json
+import lzma
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from salt_kvm.backend import store as backend
+from salt_kvm.backend.client import Client
+
+from .test_image_change import MIB, holds, qemu_img, told, write
+from .test_image_untrusted import CRAFTED
+
+FORK = multiprocessing.get_context("fork")
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; ``cut/NAME`` breaks off in the middle, ``slow/NAME`` takes its time."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        how, _, name = self.path.strip("/").partition("/")
+        if not name:
+            super().do_GET()
+            return
+        data = (Path(self.directory) / name).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        half = len(data) // 2
+        self.wfile.write(data[:half])
+        self.wfile.flush()
+        if how == "slow":
+            time.sleep(0.5)
+            self.wfile.write(data[half:])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def web(folder):
+    """A web server on this machine: its folder, its address, and what it was asked for."""
+    root = folder / "www"
+    root.mkdir()
+
+    def handler(*arguments):
+        return Handler(*arguments, directory=str(root))
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    yield SimpleNamespace(root=root, address=address, asked=server.asked)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def store(folder, opts, monkeypatch):
+    """The folder of a store of this test's own."""
+    monkeypatch.setitem(opts, "kvm.store", f"{folder}/store")
+    return folder / "store"
+
+
+@pytest.fixture
+def base(web):
+    """A qcow2 image with two patterns, as its server has it."""
+    path = web.root / "base.qcow2"
+    qemu_img("create", "-f", "qcow2", path, "4M")
+    write(path, "qcow2")
+    write(path, "qcow2", 2 * MIB, 0x33)
+    return path
+
+
+def sha(path, algorithm="sha256"):
+    return hashlib.new(algorithm, Path(path).read_bytes()).hexdigest()
+
+
+def entries(store):
+    """The whole entries of a store; there must be nothing else but its links."""
+    names = [name for name in os.listdir(store) if name != "by"] if store.exists() else []
+    assert [name for name in names if len(name) != 64] == []
+    return names
+
+
+def whole(path, format):
+    return holds(path, format) and holds(path, format, 2 * MIB, 0x33)
+
+
+COMPRESS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: (
+        subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
+    ),
+}
+
+
+@pytest.mark.parametrize("compression", [None, *COMPRESS])
+@pytest.mark.parametrize("format", ["qcow2", "raw"])
+def test_an_image_comes_from_a_web_server(converge, folder, web, store, base, format, compression):
+    if compression == "zst" and shutil.which("zstd") is None:
+        pytest.skip("no zstd on this machine")
+    served = base
+    if compression is not None:
+        served = base.with_name(f"base.{compression}")
+        served.write_bytes(COMPRESS[compression](base.read_bytes()))
+    path = folder / "a.img"
+    source = {"source": f"{web.address}/{served.name}", "source_hash": sha(served)}
+    answer = converge("kvm_image.present", name=str(path), format=format, **source)
+    assert answer["changes"]["image"]["new"]["source"] == source["source"]
+    assert told(path)["format"] == format
+    assert whole(path, format)
+    assert entries(store) == [sha(served)]
+    assert web.asked == [f"/{served.name}"]
+    assert (store / sha(served) / "image").read_bytes() == base.read_bytes()
+
+
+HASHES = {
+    "bare": lambda digest: digest,
+    "named": lambda digest: f"{digest}  base.qcow2\n",
+    "binary": lambda digest: f"{'0' * 64} *other\n{digest} *base.qcow2\n",
+    "here": lambda digest: f"{digest}  ./base.qcow2\n",
+    "bsd": lambda digest: f"SHA256 (base.qcow2) = {digest}\n",
+}
+
+
+@pytest.mark.parametrize("kind", HASHES)
+def test_the_checksum_stands_in_a_file(converge, folder, web, store, base, kind):
+    (web.root / "SUMS").write_text(HASHES[kind](sha(base)))
+    source = {"source": f"{web.address}/base.qcow2", "source_hash": f"{web.address}/SUMS"}
+    converge("kvm_image.present", name=f"{folder}/a.qcow2", format="qcow2", **source)
+    assert whole(folder / "a.qcow2", "qcow2")
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha384", "sha512"])
+def test_an_entry_is_found_by_any_checksum(run, folder, web, store, base, algorithm):
+    source = {"source": f"{web.address}/base.qcow2", "source_hash": sha(base, algorithm)}
+    for name in ("a", "b"):
+        fields = {"name": f"{folder}/{name}.qcow2", "format": "qcow2", **source}
+        assert run()("kvm_image.present", **fields)["result"] is True
+    assert web.asked == ["/base.qcow2"]
+    assert entries(store) == [sha(base)]
+
+
+def failing(run, folder, store, words, **fields):
+    """A run that fails, says why and leaves nothing; return what it said."""
+    path = folder / "failing.img"
+    answer = run()("kvm_image.present", name=str(path), **fields)
+    assert answer["result"] is False, answer
+    assert answer["changes"] == {}
+    assert words in answer["comment"], answer["comment"]
+    assert not path.exists()
+    assert entries(store) == []
+    return True
+
+
+def test_a_wrong_checksum_is_told(run, folder, web, store, base):
+    source = {"format": "qcow2", "source": f"{web.address}/base.qcow2"}
+    wrong = "0" * 64
+    words = f"has the sha256 checksum {sha(base)}, and {wrong} is declared"
+    assert failing(run, folder, store, words, source_hash=wrong, **source)
+    (web.root / "SUMS").write_text(f"{sha(base)}  other.qcow2\n")
+    words = "SUMS has no checksum of base.qcow2; correct source_hash"
+    assert failing(run, folder, store, words, source_hash=f"{web.address}/SUMS", **source)
+    words = "/none can't be fetched"
+    assert failing(run, folder, store, words, source_hash=f"{web.address}/none", **source)
+    assert failing(run, folder, store, "'source_hash' is needed with a 'source'", **source)
+
+
+def test_a_download_that_breaks_off_is_told_and_made_good(run, folder, web, store, base):
+    digest = {"format": "qcow2", "source_hash": sha(base)}
+    for address, words in (
+        ("cut/base.qcow2", "base.qcow2 can't be fetched"),
+        ("none.qcow2", "none.qcow2 can't be"),
+    ):
+        assert failing(run, folder, store, words, source=f"{web.address}/{address}", **digest)
+    fields = {"name": f"{folder}/a.qcow2", "source": f"{web.address}/base.qcow2", **digest}
+    assert run()("kvm_image.present", **fields)["result"] is True
+    assert whole(folder / "a.qcow2", "qcow2")
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_a_compressed_file_that_is_cut_off_is_told(run, folder, web, store, base, compression):
+    served = web.root / f"base.{compression}"
+    served.write_bytes(COMPRESS[compression](base.read_bytes())[:-40])
+    source = {"source": f"{web.address}/{served.name}", "source_hash": sha(served)}
+    assert failing(run, folder, store, "is cut off or damaged", format="raw", **source)
+
+
+def test_a_source_that_is_gone_is_not_missed(converge, run, folder, web, store, base):
+    digest = sha(base)
+    source = {"format": "qcow2", "source": f"{web.address}/base.qcow2", "source_hash": digest}
+    converge("kvm_image.present", name=f"{folder}/a.qcow2", **source)
+    local = {**source, "source": str(base)}
+    base.unlink()
+    converge("kvm_image.present", name=f"{folder}/a.qcow2", **source)
+    converge("kvm_image.present", name=f"{folder}/b.qcow2", **source)
+    converge("kvm_image.present", name=f"{folder}/c.qcow2", **local)
+    assert whole(folder / "c.qcow2", "qcow2")
+    for test in (True, False):
+        gone = {**local, "source_hash": "1" * 64}
+        answer = run(test=test)("kvm_image.present", name=f"{folder}/d.qcow2", **gone)
+        assert answer["result"] is False
+        assert f"the file {base} is not there" in answer["comment"]
+
+
+def test_a_local_file_is_read_once_while_nobody_touches_it(run, folder, web, store, base):
+    for name in ("a", "b"):
+        fields = {"name": f"{folder}/{name}.qcow2", "format": "qcow2", "source": str(base)}
+        assert run()("kvm_image.present", **fields)["result"] is True
+    assert entries(store) == [sha(base)]
+    write(base, "qcow2", 3 * MIB, 0x44)
+    fields = {"name": f"{folder}/c.qcow2", "format": "qcow2", "source": f"file://{base}"}
+    assert run()("kvm_image.present", **fields)["result"] is True
+    assert len(entries(store)) == 2
+    assert holds(folder / "c.qcow2", "qcow2", 3 * MIB, 0x44)
+    assert base.exists()
+
+
+def test_the_ways_of_a_clone(run, folder, web, store, base):
+    source = {"source": str(base)}
+    image = store / sha(base) / "image"
+    answer = run()("kvm_image.present", name=f"{folder}/a.qcow2", format="qcow2", **source)
+    assert f"a.qcow2 is an overlay on {image}." in answer["comment"]
+    assert told(folder / "a.qcow2")["backing-filename"] == str(image)
+    assert told(folder / "a.qcow2")["backing-filename-format"] == "qcow2"
+    copied = {"name": f"{folder}/b.qcow2", "format": "qcow2", "clone": "copy", **source}
+    assert f"b.qcow2 is a copy of {image}." in run()("kvm_image.present", **copied)["comment"]
+    assert "backing-filename" not in told(folder / "b.qcow2")
+    linked = {"name": f"{folder}/c.qcow2", "format": "qcow2", "clone": "reflink", **source}
+    comment = run()("kvm_image.present", **linked)["comment"]
+    assert f"a reflink of {image}." in comment or "as the file system has no reflinks" in comment
+    made = run()("kvm_image.present", name=f"{folder}/d.raw", **source)
+    assert f"d.raw is converted from {image}." in made["comment"]
+    refused = run()("kvm_image.present", name=f"{folder}/e.raw", clone="overlay", **source)
+    assert "a raw image is no overlay" in refused["comment"]
+    for name, format in (("a.qcow2",) * 2, ("b.qcow2",) * 2, ("c.qcow2",) * 2, ("d.raw",) * 2):
+        assert whole(folder / name, format.partition(".")[2])
+
+
+def test_a_sparse_raw_image_stays_sparse(run, folder, store):
+    with (folder / "base.raw").open("wb") as file:
+        file.truncate(256 * MIB)
+        file.seek(128 * MIB)
+        file.write(b"Z" * 65536)
+    for name, more in (("a.raw", {}), ("b.raw", {"clone": "copy"})):
+        fields = {"name": f"{folder}/{name}", "source": f"{folder}/base.raw", **more}
+        assert run()("kvm_image.present", **fields)["result"] is True
+        assert (folder / name).read_bytes() == (folder / "base.raw").read_bytes()
+        assert os.stat(folder / name).st_blocks * 512 < MIB
+    (entry,) = entries(store)
+    assert os.stat(store / entry / "image").st_blocks * 512 < MIB
+
+
+@pytest.mark.parametrize("format", ["qcow2", "raw"])
+def test_a_clone_is_larger_but_never_smaller(run, converge, folder, store, base, format):
+    source = {"format": format, "source": str(base)}
+    converge("kvm_image.present", name=f"{folder}/a.img", size="8MiB", **source)
+    assert told(folder / "a.img")["virtual-size"] == 8 * MIB
+    assert whole(folder / "a.img", format)
+    answer = run()("kvm_image.present", name=f"{folder}/b.img", size="2MiB", **source)
+    assert answer["result"] is False
+    assert "has 4MiB, which does not fit into the size 2MiB" in answer["comment"]
+    assert not (folder / "b.img").exists()
+
+
+@pytest.mark.parametrize("craft", CRAFTED, ids=lambda craft: craft.__name__)
+@pytest.mark.parametrize("compression", [None, "gz"])
+def test_a_crafted_image_is_not_taken(run, folder, web, store, craft, compression):
+    path = web.root / "crafted.img"
+    craft(path)
+    if compression:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    source = {"source": f"{web.address}/crafted.img", "source_hash": sha(path)}
+    for format in ("raw", "qcow2"):
+        words = "names another file"
+        assert failing(run, folder, store, words, format=format, **source)
+
+
+def test_a_format_that_was_declared_must_be_there(run, folder, web, store, base):
+    source = {"source": str(base), "source_format": "raw"}
+    words = "begins like a qcow2 image, and source_format: raw is declared"
+    assert failing(run, folder, store, words, format="raw", **source)
+    fields = {"name": f"{folder}/a.raw", "source": str(base), "source_format": "qcow2"}
+    assert run()("kvm_image.present", **fields)["result"] is True
+
+
+@pytest.mark.parametrize("size", [0, 2**63 - 512, 2**60])
+def test_an_absurd_size_is_refused(run, folder, web, store, base, size):
+    data = bytearray(base.read_bytes())
+    data[24:32] = size.to_bytes(8, "big")
+    base.write_bytes(data)
+    assert failing(run, folder, store, "which can't be", format="qcow2", source=str(base))
+
+
+def test_a_corrupt_image_is_refused(run, folder, web, store, base):
+    data = bytearray(base.read_bytes())
+    table = int.from_bytes(data[40:48], "big")
+    data[table : table + 8] = (1 << 63 | 0x7FFF0000).to_bytes(8, "big")
+    base.write_bytes(data)
+    assert failing(run, folder, store, "is corrupt", format="qcow2", source=str(base))
+    base.write_bytes(data[:40])
+    assert failing(run, folder, store, "is no whole qcow2 image", format="raw", source=str(base))
+
+
+def test_a_source_of_the_file_server(run, folder, opts, store, base):
+    root = Path(opts["file_roots"]["base"][0])
+    assert (root / "kvm" / "init.sls").is_file()
+    fields = {"name": f"{folder}/a.raw", "source": "salt://kvm/init.sls"}
+    assert run()("kvm_image.present", **fields)["result"] is True
+    data = (root / "kvm" / "init.sls").read_bytes()
+    assert (folder / "a.raw").read_bytes().startswith(data)
+    assert len(entries(store)) == 1
+    missing = {"name": f"{folder}/b.raw", "source": "salt://kvm/none.qcow2"}
+    answer = run()("kvm_image.present", **missing)
+    assert answer["result"] is False
+    assert "salt://kvm/none.qcow2 can't be fetched" in answer["comment"]
+
+
+def test_many_runs_at_once_fetch_once(run, folder, web, store, base):
+    source = {"source": f"{web.address}/slow/base.qcow2", "source_hash": sha(base)}
+    results = FORK.SimpleQueue()
+
+    def one(number):
+        name = f"{folder}/a{number}.qcow2"
+        results.put(run()("kvm_image.present", name=name, format="qcow2", **source))
+
+    children = [FORK.Process(target=one, args=(number,)) for number in range(5)]
+    for child in children:
+        child.start()
+    answers = [results.get() for _ in children]
+    for child in children:
+        child.join()
+    assert [answer["result"] for answer in answers] == [True] * 5, answers
+    assert web.asked == ["/slow/base.qcow2"]
+    assert entries(store) == [sha(base)]
+    assert all(whole(folder / f"a{number}.qcow2", "qcow2") for number in range(5))
+
+
+@pytest.mark.parametrize("milliseconds", [*range(0, 700, 70), 540, 560, 580, 600, 620, 640])
+def test_a_run_that_is_killed_leaves_nothing_that_looks_whole(
+    run, folder, web, store, base, milliseconds
+):
+    path = folder / "a.raw"
+    source = {"source": f"{web.address}/slow/base.qcow2", "source_hash": sha(base)}
+    fields = {"name": str(path), "format": "raw", **source}
+    child = FORK.Process(target=lambda: run()("kvm_image.present", **fields))
+    child.start()
+    time.sleep(milliseconds / 1000)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert not path.exists() or whole(path, "raw")
+    for entry in backend.Store(Client(str(store))).entries():
+        assert sha(entry.image) == sha(base)
+    answer = run()("kvm_image.present", **fields)
+    assert answer["result"] is True, answer
+    assert whole(path, "raw")
+    assert entries(store) == [sha(base)]
+    assert sorted(os.listdir(folder)) == ["a.raw", "store", "www"]
+
+
+@pytest.fixture
+def small(folder):
+    """A file system of 16 MiB, and its filler: free space is what a test leaves."""
+    disk, mounted = folder / "disk", folder / "small"
+    with disk.open("wb") as file:
+        file.truncate(16 * MIB)
+    made = subprocess.run(
+        ["mkfs.ext4", "-q", "-m", "0", str(disk)], capture_output=True, check=False
+    )
+    mounted.mkdir()
+    mount = subprocess.run(["mount", "-o", "loop", disk, mounted], capture_output=True, check=False)
+    if made.returncode or mount.returncode:
+        pytest.skip("no loop device can be mounted here")
+    mounted.chmod(0o755)
+
+    def leave(free):
+        filler = mounted / "filler"
+        filler.unlink(missing_ok=True)
+        take = shutil.disk_usage(mounted).free - free
+        with suppress(OSError), filler.open("wb") as file:
+            for _ in range(0, take, 4096):
+                file.write(b"\1" * 4096)
+
+    yield SimpleNamespace(root=mounted, leave=leave)
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+def noise(path, size):
+    """An image that can't be made smaller."""
+    path.write_bytes(os.urandom(size))
+
+
+@pytest.mark.parametrize("stage", ["fetch", "decompress", "copy", "convert"])
+@pytest.mark.parametrize("free", [0, 2 * MIB])
+def test_a_full_disk_is_told_at_every_stage(
+    run, folder, web, small, opts, monkeypatch, stage, free
+):
+    noise(web.root / "a.raw", 4 * MIB)
+    data = (web.root / "a.raw").read_bytes()
+    packed = web.root / "a.raw.bz2"
+    packed.write_bytes(bz2.compress(bytes(64) + data[:1024] * 4096))
+    own = small.root if stage in ("fetch", "decompress") else folder
+    monkeypatch.setitem(opts, "kvm.store", f"{own}/store")
+    target = folder if stage in ("fetch", "decompress") else small.root
+    served = packed if stage == "decompress" else web.root / "a.raw"
+    fields = {"source": f"{web.address}/{served.name}", "source_hash": sha(served)}
+    if stage == "convert":
+        fields |= {"format": "qcow2", "clone": "copy"}
+    if stage == "copy":
+        fields |= {"clone": "copy"}
+    name = f"{target}/made.img"
+    small.leave(free)
+    before = sorted(os.listdir(small.root))
+    answer = run()("kvm_image.present", name=name, **fields)
+    assert answer["result"] is False, answer
+    assert answer["changes"] == {}
+    assert "free some space" in answer["comment"] or "No space left" in answer["comment"], answer
+    assert not os.path.exists(name)
+    assert sorted(os.listdir(small.root)) in (before, sorted([*before, "store"]))
+    assert entries(Path(f"{small.root}/store")) == []
+    small.leave(12 * MIB)
+    answer = run()("kvm_image.present", name=name, **fields)
+    assert answer["result"] is True, answer
+
+
+def test_a_record_says_where_an_entry_comes_from(run, folder, web, store, base):
+    source = {"source": f"{web.address}/base.qcow2", "source_hash": sha(base, "sha512")}
+    run()("kvm_image.present", name=f"{folder}/a.raw", **source)
+    record = json.loads((store / sha(base) / "record.json").read_text())
+    assert record["source"] == source["source"]
+    assert record["sha256"] == sha(base)
+    assert record["sha512"] == sha(base, "sha512")
+    assert (record["format"], record["virtual_size"]) == ("qcow2", 4 * MIB)
+    assert os.stat(store / sha(base) / "image").st_mode & 0o777 == 0o444
