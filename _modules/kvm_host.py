@@ -141,4 +141,6 @@ def plan(pillar=None, connection=None):
         salt '*' kvm_host.plan
     """
     section = __pillar__.get("kvm") if pillar is None else pillar
-    return _run("plan", globals(), connection=connection, pillar=section)
+    return _run(
+        "plan", globals(), connection=connection, pillar=section, reveal=face.revealer(globals())
+    )

@@ -61,6 +61,8 @@ def state(
         world = _world(salt, uri)
         look = bool(salt.get("__low__", {}).get("__prereq__"))
         wanted = {**fields, "state": target}
+        if noun == "secret" and "value" in fields:
+            wanted["value"] = reveal(fields["value"], salt)
         planner = "restart" if restart else "plan"
         mode = converge.Mode(test=test, keep=not look, planner=planner)
         outcome = engine.run(world, noun, name, wanted, mode)
@@ -68,6 +70,36 @@ def state(
         return _failed(name, error, salt, test=test)
     result = outcome.failure is None and (None if test and outcome.changes else True)
     return verdict(name, result, outcome.comment, outcome.changes)
+
+
+def reveal(value: Any, salt: Salt) -> Any:
+    """Return a secret's value, where it is declared by where it is kept.
+
+    :param value: ``sdb://profile/key``, ``pillar://name`` (of ``kvm:secrets``), or the value
+    :param salt: the ``globals()`` of the loader file
+    :raises UnmetError: when there is none; what Salt says of it may tell too much
+    """
+    where = value if isinstance(value, str) else ""
+    if where.startswith("pillar://"):
+        section = (salt["__pillar__"].get("kvm") or {}).get("secrets") or {}
+        value = (section.get(where.removeprefix("pillar://")) or {}).get("value")
+    if isinstance(value, str) and value.startswith("sdb://"):
+        where, value = value, _from_sdb(value, salt)
+    if value is None or (value == where and where.startswith("sdb://")):
+        raise UnmetError(f"{where} gives no value; make it, or correct it")
+    return value
+
+
+def revealer(salt: Salt) -> Callable[[Any], Any]:
+    """Return :func:`reveal` for a loader file."""
+    return lambda value: reveal(value, salt)
+
+
+def _from_sdb(where: str, salt: Salt) -> Any:
+    try:
+        return salt["__salt__"]["sdb.get"](where)
+    except Exception:  # whatever a driver of Salt's raises
+        return None
 
 
 def check(noun: str, function: str, salt: Salt, name: str, **arguments: Any) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from salt_kvm import converge, prune
@@ -14,21 +14,23 @@ from salt_kvm.nouns import NOUNS
 from salt_kvm.seen import Promises
 
 Row = dict[str, Any]
+Reveal = Callable[[Any], Any]
 # As the states run: what a guest needs is there before it.
-ORDER = ("network", "pool", "volume", "image", "domain")
+ORDER = ("secret", "network", "pool", "volume", "image", "domain")
 
 
-def forecast(world: World, section: dict[str, Any]) -> list[Row]:
+def forecast(world: World, section: dict[str, Any], reveal: Reveal) -> list[Row]:
     """Return one row for each object of a ``kvm`` section that is not as declared.
 
     :param world: the hypervisor and its host
     :param section: plain data, as in a pillar
+    :param reveal: returns a secret's value for where it is declared to be
     :returns: mappings with ``kind``, ``name``, ``changes`` as the state would return them,
         ``comment``, and ``fault``: why it would fail, or ``None``
     """
     view = View(world, _bulk(world, section))
     rows = [
-        _row(view, kind, name, fields)
+        _row(view, kind, name, fields, reveal=reveal)
         for kind in ORDER
         for name, fields in _declared(section, kind)
     ]
@@ -69,10 +71,17 @@ def _blank(kind: str, name: str) -> Row:
 
 
 def _row(
-    view: View, kind: str, name: str, fields: dict[str, Any], mode: converge.Mode = converge.REAL
+    view: View,
+    kind: str,
+    name: str,
+    fields: dict[str, Any],
+    mode: converge.Mode = converge.REAL,
+    reveal: Reveal = lambda value: value,
 ) -> Row | None:
     row = _blank(kind, name)
     try:
+        if kind == "secret" and fields.get("value") is not None:
+            fields = {**fields, "value": reveal(fields["value"])}
         outcome = converge.foresee(converge.aim(kind, name, fields), view, mode)
     except KvmError as error:
         return {**row, "fault": str(error)}

@@ -8,17 +8,19 @@ from typing import Any
 import msgspec
 
 from salt_kvm.backend import files, storage_needs
+from salt_kvm.backend import secret as secrets
 from salt_kvm.backend import volume as volumes
 from salt_kvm.backend.live import balloon
 from salt_kvm.backend.view import Images, View
-from salt_kvm.plan import domain, image, network, pool, volume
+from salt_kvm.plan import domain, image, network, pool, secret, volume
 from salt_kvm.plan.steps import Step
 from salt_kvm.seen import Observed
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import DIRECTORIES, Permissions, Pool
-from salt_kvm.spec.types import Spec, parse_name, parse_path, parse_volume_name
+from salt_kvm.spec.secret import StoredSecret
+from salt_kvm.spec.types import Spec, parse_name, parse_path, parse_secret_name, parse_volume_name
 from salt_kvm.spec.volume import StorageVolume
 from salt_kvm.xml import pool as pool_xml
 from salt_kvm.xml import volume as volume_xml
@@ -82,6 +84,16 @@ def _volumes(view: View, want: Pool, there: Observed | None) -> list[str] | None
     if want.data in (None, "keep") or there is None or not there.active:
         return None
     return list(view.world.hypervisor.volumes(there.name))
+
+
+def _secret(view: View, name: str, want: StoredSecret) -> Any:
+    full = f"{want.usage}/{name}"
+    there = None if want.usage is None else view.read("secret", full)
+    value = secrets.declared(want) if want.state == "present" else None
+    same = None
+    if there is not None and value is not None and not view.promised("secret", full):
+        same = secrets.has(view.world.hypervisor, there, value)
+    return secret.SecretSeen(full, there, value, same)
 
 
 def _storage_volume(view: View, name: str, want: StorageVolume) -> Any:
@@ -148,6 +160,7 @@ NOUNS = {
         restart=network.restart,
     ),
     "pool": Noun("pools", Pool, parse_name, _pool, pool.plan),
+    "secret": Noun("secrets", StoredSecret, parse_secret_name, _secret, secret.plan),
     "volume": Noun("volumes", StorageVolume, parse_volume_name, _storage_volume, volume.plan),
     "domain": Noun(
         "domains",

@@ -62,6 +62,15 @@ class FileSeen:
     header: Header | None = None
 
 
+class Hidden(bytes):
+    """A secret, which shows itself to nobody: not in a log, not in a traceback."""
+
+    def __repr__(self) -> str:
+        return "(hidden)"
+
+    __str__ = __repr__
+
+
 @dataclass(frozen=True)
 class DeviceSeen:
     """What stands where a pool's device is to be: the signatures that it carries.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,11 @@ def validate(world: World, pillar: Any) -> list[str]:
     return spec.problems(plain(pillar) or {})
 
 
-def plan(world: World, pillar: Any) -> list[dict[str, Any]]:
+def plan(world: World, pillar: Any, reveal: Callable[[Any], Any]) -> list[dict[str, Any]]:
     """Return what applying a whole ``kvm`` section would do: :func:`salt_kvm.forecast.forecast`.
 
     :param pillar: the section, plain or masked by Salt; None counts as an empty one
+    :param reveal: returns a secret's value for where it is declared to be
     :raises SpecError: with every fault of the section
     """
     from salt_kvm.forecast import forecast
@@ -85,7 +86,7 @@ def plan(world: World, pillar: Any) -> list[dict[str, Any]]:
     faults = validate(world, pillar)
     if faults:
         raise SpecError(faults)
-    return forecast(world, plain(pillar) or {})
+    return forecast(world, plain(pillar) or {}, reveal)
 
 
 def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str]:

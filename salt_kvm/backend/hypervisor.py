@@ -388,6 +388,57 @@ class Hypervisor:
             stream.finish()
             file.truncate(file.tell())
 
+    def read_secret(self, usage: str, identity: str) -> str | None:
+        """Return the document of a secret, which holds no value; ``None`` where there is none."""
+        with self._saying(ObserveError, f"secret {usage}/{identity}"):
+            found = self._secret(usage, identity)
+            return None if found is None else str(found.XMLDesc(0))
+
+    def secrets(self) -> list[str]:
+        """Return the documents of all secrets."""
+        with self._saying(ObserveError, "the list of secrets"):
+            return [str(each.XMLDesc(0)) for each in self._connection.listAllSecrets(0)]
+
+    def secret_value(self, usage: str, identity: str) -> bytes | None:
+        """Return the value of a secret; ``None`` where it has none, or tells it to nobody."""
+        with self._saying(ObserveError, f"the value of secret {usage}/{identity}"):
+            found = self._secret(usage, identity)
+            try:
+                return None if found is None else bytes(found.value(0))
+            except self.libvirt.libvirtError as error:
+                if self._code(error) in ("VIR_ERR_NO_SECRET", "VIR_ERR_INVALID_SECRET"):
+                    return None
+                raise
+
+    def define_secret(self, xml: str) -> None:
+        """Write the definition of a secret."""
+        with self._saying(ApplyError, "defining a secret"):
+            self._connection.secretDefineXML(xml, 0)
+
+    def set_secret(self, usage: str, identity: str, value: bytes) -> None:
+        """Set the value of a secret."""
+        with self._saying(ApplyError, f"setting the value of secret {usage}/{identity}"):
+            found = self._secret(usage, identity)
+            if found is None:
+                raise NotFoundError(f"there is no secret {usage}/{identity}; declare it first")
+            found.setValue(value, 0)
+
+    def undefine_secret(self, usage: str, identity: str) -> None:
+        """Remove a secret and its value."""
+        with self._saying(ApplyError, f"removing secret {usage}/{identity}"):
+            found = self._secret(usage, identity)
+            if found is not None:
+                found.undefine()
+
+    def _secret(self, usage: str, identity: str) -> Any:
+        try:
+            kind = self.flag(f"VIR_SECRET_USAGE_TYPE_{usage.upper()}")
+            return self._connection.secretLookupByUsage(kind, identity)
+        except self.libvirt.libvirtError as error:
+            if self._code(error) == "VIR_ERR_NO_SECRET":
+                return None
+            raise
+
     def _volume(self, pool: str, name: str) -> Any:
         try:
             found = self._find("pool", pool)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, history, images, live, network, pool, qemu_img, volume
+from salt_kvm.backend import files, history, images, live, network, pool, qemu_img, secret, volume
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
@@ -150,6 +150,28 @@ def _refresh_pool(step: steps.RefreshPool, seen: Observed, world: World) -> Undo
 @perform.register
 def _delete_pool(step: steps.DeletePool, seen: Observed, world: World) -> None:
     pool.delete(world.hypervisor, step.name)
+
+
+@perform.register
+def _define_secret(step: steps.DefineSecret, seen: Observed | None, world: World) -> Undo:
+    secret.define(world.hypervisor, step.xml)
+    if seen is None:
+        return partial(secret.undefine, world.hypervisor, step.name)
+    return partial(secret.define, world.hypervisor, seen.xml)
+
+
+@perform.register
+def _set_secret(step: steps.SetSecret, seen: Observed, world: World) -> Undo | None:
+    old = secret.value(world.hypervisor, step.name)
+    secret.set_value(world.hypervisor, step.name, step.value)
+    return None if old is None else partial(secret.set_value, world.hypervisor, step.name, old)
+
+
+@perform.register
+def _undefine_secret(step: steps.UndefineSecret, seen: Observed, world: World) -> Undo | None:
+    old = secret.value(world.hypervisor, step.name)
+    secret.undefine(world.hypervisor, step.name)
+    return None if old is None else partial(secret.restore, world.hypervisor, seen, old)
 
 
 @perform.register

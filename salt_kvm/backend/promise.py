@@ -28,6 +28,12 @@ def _define(step: steps.Define, seen: Observed | None, promises: Promises) -> No
     promises.objects[step.kind, step.name] = replace(there, xml=step.xml, persistent=True)
 
 
+@promise.register
+def _define_secret(step: steps.DefineSecret, seen: Observed | None, promises: Promises) -> None:
+    promises.objects[step.kind, step.name] = Observed(step.kind, step.name, step.xml)
+
+
+@promise.register(steps.UndefineSecret)
 @promise.register(steps.Undefine)
 @promise.register(steps.DeleteVolume)
 def _gone(step: steps.ObjectStep, seen: Observed | None, promises: Promises) -> None:
@@ -83,6 +89,7 @@ def _resize_volume(step: steps.ResizeVolume, seen: Observed, promises: Promises)
     promises.objects[step.kind, step.name] = replace(seen, xml=document)
 
 
+@promise.register(steps.SetSecret)
 @promise.register(steps.UploadVolume)
 @promise.register(steps.WipeVolume)
 @promise.register(steps.BuildPool)

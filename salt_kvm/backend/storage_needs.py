@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import host, volume_usage
+from salt_kvm.backend import host, secret, volume_usage
 from salt_kvm.plan.steps import Need
 from salt_kvm.spec.pool import DIRECTORIES
 from salt_kvm.xml import pool as pool_xml
+from salt_kvm.xml import secret as secret_xml
 
 if TYPE_CHECKING:
     from salt_kvm.backend.view import View
@@ -68,6 +69,17 @@ def _volume(view: View, need: Need) -> str | None:
     )
 
 
+def _secret(view: View, need: Need) -> str | None:
+    if "/" in need.name:
+        there = view.read("secret", need.name) is not None
+    else:
+        promised = [o for (kind, _), o in view.promises.objects.items() if kind == "secret"]
+        documents = [each.xml for each in promised if each is not None]
+        documents += secret.read_all(view.world.hypervisor)
+        there = need.name in map(secret_xml.uuid, documents)
+    return None if there else f"there is no secret {need.name}"
+
+
 def _selinux(view: View, need: Need) -> str | None:
     on = not view.world.local or host.selinux()
     return None if on else "this host has no SELinux"
@@ -94,6 +106,7 @@ CHECKS: Mapping[str, Callable[[View, Need], str | None]] = {
     "idle pool": _idle_pool,
     "idle volume": _idle_volume,
     "selinux": _selinux,
+    "secret": _secret,
     "sole volume": _sole_volume,
     "active pool": _active_pool,
     "volume": _volume,

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import msgspec
 
-from salt_kvm.backend import device, files, images, storage_needs, usage, volume
+from salt_kvm.backend import device, files, images, secret, storage_needs, usage, volume
 from salt_kvm.backend.promise import promise
 from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
 from salt_kvm.seen import DeviceSeen, FileSeen, Observed, Promises
+
+# What is no libvirt object with a persistent and a live side.
+SINGLE = {"volume": volume.read, "secret": secret.read}
 
 
 class View(msgspec.Struct, frozen=True):
@@ -24,8 +27,8 @@ class View(msgspec.Struct, frozen=True):
         """Return a domain, network or pool; its autostart only where that is asked for."""
         if (kind, name) in self.promises.objects:
             return self.promises.objects[kind, name]
-        if kind == "volume":
-            return volume.read(self.world.hypervisor, name)
+        if kind in SINGLE:
+            return SINGLE[kind](self.world.hypervisor, name)
         return self.world.hypervisor.read(kind, name, autostart=autostart)
 
     def names(self, kind: str) -> list[str]:
@@ -53,10 +56,13 @@ class View(msgspec.Struct, frozen=True):
         """Return a file or directory."""
         return self.promises.files[path] if path in self.promises.files else files.look(path)
 
+    def promised(self, kind: str, name: str) -> bool:
+        """Tell whether an object is, or is not, there by a promise."""
+        return (kind, name) in self.promises.objects
+
     def known_volume(self, name: str) -> bool:
         """Tell whether libvirt has a volume on its list, be its file there or not."""
-        promised = ("volume", name) in self.promises.objects
-        return not promised and volume.known(self.world.hypervisor, name)
+        return not self.promised("volume", name) and volume.known(self.world.hypervisor, name)
 
     def device(self, path: str, /) -> DeviceSeen | None:
         """Return what a block device of the host holds."""

@@ -76,7 +76,8 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step | Difference]:
         yield from _permissions(name, want, seen, kind)
     if want.state == "running":
         yield from _restart(name, want, due)
-        yield from common.start("pool", name, there, tuple(_sources(kind, merged.xml)))
+        needs = (*_sources(kind, merged.xml), *_secrets(kind, merged.xml))
+        yield from common.start("pool", name, there, needs)
     if starts and kind in MOUNTED:
         yield from _permissions(name, want, seen, kind)
     if want.state == "stopped":
@@ -124,6 +125,14 @@ def _sources(kind: str, document: ET.Element) -> Iterator[Need]:
     if kind in ("fs", "disk", "logical", "zfs"):
         for path in xml.devices(document):
             yield Need("block device", path, "connect it, or correct the pool's source")
+
+
+def _secrets(kind: str, document: ET.Element) -> Iterator[Need]:
+    secret = document.find("source/auth/secret")
+    if secret is not None:
+        usage = "ceph" if kind == "rbd" else "iscsi"
+        name = secret.get("uuid") or f"{usage}/{secret.get('usage')}"
+        yield Need("secret", name, "declare it under kvm:secrets, or correct the pool's auth")
 
 
 def _make_directory(path: str) -> Step:

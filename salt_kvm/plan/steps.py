@@ -12,6 +12,7 @@ from typing import ClassVar
 import msgspec
 from msgspec import structs
 
+from salt_kvm.seen import Hidden
 from salt_kvm.spec.types import Mode, Size
 
 Changes = Mapping[str, Mapping[str, object]]
@@ -21,11 +22,12 @@ class Need(msgspec.Struct, frozen=True):
     """Something that must be there before a step can succeed.
 
     ``what`` is one of ``file``, ``directory``, ``block device``, ``network``, ``active network``,
-    ``active pool``, ``pool type``, ``volume``, ``kvm``, ``selinux``; of an image ``unused`` (by a
-    domain other than ``user``), ``idle`` (no running guest uses it), ``unwritten`` (no guest writes
-    to it), ``bare`` (no other image stands on it), ``source`` (in the store, or where it is said to
-    be); ``idle pool``; ``unused volume`` (by any domain), ``idle volume``, ``sole volume`` (used by
-    ``user`` only). ``cure`` is the end of the sentence that a user reads when it is not so.
+    ``active pool``, ``pool type``, ``secret`` (its ``usage/id`` or UUID), ``volume``, ``kvm``,
+    ``selinux``; of an image ``unused`` (by a domain other than ``user``), ``idle`` (no running
+    guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
+    ``source`` (in the store, or where it is said to be); ``idle pool``; ``unused volume`` (by any
+    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the sentence that
+    a user reads when it is not so.
     """
 
     what: str
@@ -249,6 +251,25 @@ class DeleteVolume(ObjectStep, frozen=True):
 
     did = "deleted {kind} {name}"
     would = "delete {kind} {name}"
+
+
+class DefineSecret(ObjectStep, frozen=True, kw_only=True):
+    """Write the definition of a secret, named ``usage/id``; it has no value in it."""
+
+    xml: str
+    did = "defined {kind} {name}"
+    would = "define {kind} {name}"
+
+
+class SetSecret(ObjectStep, frozen=True, kw_only=True):
+    value: Hidden
+    did = "set the value of {kind} {name}"
+    would = "set the value of {kind} {name}"
+
+
+class UndefineSecret(ObjectStep, frozen=True, kw_only=True):
+    did = "removed {kind} {name}"
+    would = "remove {kind} {name}"
 
 
 class FileStep(Step, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from salt_kvm.errors import SpecError
-from salt_kvm.spec.types import END, Spec, decode
+from salt_kvm.spec.types import END, Spec, Value, decode
 
 S = TypeVar("S", bound=Spec)
 _YAML_WORDS = {"object": "mapping", "array": "list", " | null": "", "Object": "a mapping"}
@@ -82,9 +82,15 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
             yield from _own_problem(meant, value, path)
             return
         shown = (
-            "" if isinstance(value, (dict, list)) or repr(value) in str(error) else _short(value)
+            ""
+            if isinstance(value, (dict, list)) or repr(value) in str(error) or _is_secret(kind)
+            else _short(value)
         )
         yield f"{path}: {_plain(error)}{shown}"
+
+
+def _is_secret(kind: Any) -> bool:
+    return Value in (kind, *get_args(kind))
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:

@@ -13,13 +13,16 @@ from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.prune import Prune
+from salt_kvm.spec.secret import StoredSecret
 from salt_kvm.spec.types import (
     Name,
     Path,
+    SecretName,
     Spec,
     VolumeName,
     parse_name,
     parse_path,
+    parse_secret_name,
     parse_volume_name,
 )
 from salt_kvm.spec.types import schema as type_schema
@@ -42,6 +45,7 @@ class Pillar(Spec, frozen=True, kw_only=True):
     store: Path | None = None
     host: Host | None = None
     networks: dict[Name, Network] | None = None
+    secrets: dict[SecretName, StoredSecret] | None = None
     pools: dict[Name, Pool] | None = None
     volumes: dict[VolumeName, StorageVolume] | None = None
     images: dict[Path, Image] | None = None
@@ -57,6 +61,8 @@ class Pillar(Spec, frozen=True, kw_only=True):
             parse_path(path)
         for volume in self.volumes or {}:
             parse_volume_name(volume)
+        for secret in self.secrets or {}:
+            parse_secret_name(secret)
 
 
 def schema() -> dict[str, Any]:

@@ -24,6 +24,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 # What XML can't write: control characters, halves of a surrogate pair, two that are no characters.
 _UNWRITABLE = r"\x00-\x1f\ud800-\udfff\ufffe\uffff"
 _NAME = re.compile(rf"[^/{_UNWRITABLE}]{{1,255}}")
+_SECRET_NAME = re.compile(rf"[^{_UNWRITABLE}]{{1,4096}}")
 _PATH = re.compile(rf"/[^{_UNWRITABLE}]{{0,4095}}")
 _LARGEST = 2**63 - 1
 # In Python and in a JSON Schema alike.
@@ -61,6 +62,19 @@ class Path(str):
 
 class Medium(str):
     """An absolute path, or empty: a drive without a medium."""
+
+
+class Value(str):
+    """A secret, which shows itself to nobody; :meth:`encode` gives it."""
+
+    def __repr__(self) -> str:
+        return "(hidden)"
+
+    __str__ = __repr__
+
+
+class SecretName(str):
+    """What libvirt knows a secret by, next to its UUID."""
 
 
 class VolumeName(str):
@@ -157,6 +171,20 @@ def parse_volume_name(value: Any) -> VolumeName:
     return VolumeName(value)
 
 
+def parse_value(value: Any) -> Value:
+    """Return a secret; no fault tells anything of it."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("a secret's value is text; write it in quotes")
+    return Value(value)
+
+
+def parse_secret_name(value: Any) -> SecretName:
+    """Return the name of a target or client, or the path of a volume."""
+    if not isinstance(value, str) or not _SECRET_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name of a secret; use no control character")
+    return SecretName(value)
+
+
 PARSERS: dict[type, Callable[[Any], Any]] = {
     Size: parse_size,
     Allocation: parse_allocation,
@@ -165,6 +193,8 @@ PARSERS: dict[type, Callable[[Any], Any]] = {
     Path: parse_path,
     Medium: parse_medium,
     Name: parse_name,
+    Value: parse_value,
+    SecretName: parse_secret_name,
     VolumeName: parse_volume_name,
 }
 _SCHEMAS: dict[type, dict[str, Any]] = {
@@ -175,6 +205,8 @@ _SCHEMAS: dict[type, dict[str, Any]] = {
     Path: {"type": "string", "pattern": "^/"},
     Medium: {"type": ["string", "boolean"], "pattern": "^(/|$)"},
     Name: {"type": "string", "pattern": "^[^/]+$"},
+    Value: {"type": "string", "minLength": 1},
+    SecretName: {"type": "string", "minLength": 1},
     VolumeName: {"type": "string", "pattern": "^[^/]+/."},
 }
 

@@ -1,6 +1,7 @@
 include:
   - kvm.valid
   - kvm.host
+  - kvm.secret
   - kvm.network
   - kvm.pool
   - kvm.volume

@@ -43,10 +43,13 @@ DEFINED = {
 }
 DUMPS = {"domain": "dumpxml", "network": "net-dumpxml", "pool": "pool-dumpxml"}
 STOPS = {"domain": "destroy", "network": "net-destroy", "pool": "pool-destroy"}
+# What a state function named absent takes.
+OF_ABSENT = ("timeout", "force", "data", "usage")
 # Bridges and subnets of the networks that are edited; the one that guests are in has its own.
 ACTIVE, SPARE = f"skm{RUN}a", f"skm{RUN}s"
 EDITED = f"10.{150 + RUN // 250}.{RUN % 250}"
-OWN = re.compile(f"{PREFIX}|{BRIDGE}(?![0-9])|{ACTIVE}|{SPARE}")
+UUID = f"5a17{RUN:04d}-0000-4000-8000-000000000001"
+OWN = re.compile(f"{PREFIX}|{UUID}|{BRIDGE}(?![0-9])|{ACTIVE}|{SPARE}")
 KEPT_IN = (
     "/etc/libvirt",
     "/var/lib/libvirt",
@@ -93,6 +96,7 @@ NOT_HERE = {
         "encryption.secret": "a LUKS volume needs a secret; test_secret makes one",
     },
     "image": {},
+    "secret": {},
 }
 
 
@@ -152,7 +156,7 @@ def act(opts, modules, calls):
         states.pack["__running__"] = {}
         arguments = {k: v for k, v in fields.items() if k != "state" and v is not None}
         if fields["state"] == "absent":
-            arguments = {k: v for k, v in arguments.items() if k in ("timeout", "force", "data")}
+            arguments = {k: v for k, v in arguments.items() if k in OF_ABSENT}
         calls.made.clear()
         told = states[f"kvm_{noun}.{fields['state']}"](name=name, **arguments)
         return SimpleNamespace(**told, calls=list(calls.made))
@@ -225,7 +229,7 @@ class _folder(tempfile.TemporaryDirectory):
 
 def _words(folder, nets, kernel, bridge):
     words = {"folder": folder, "net": nets[0], "other": nets[1], "bridge": bridge}
-    words |= {"hostbridge": BRIDGE, "subnet": EDITED, "guests": SUBNET}
+    words |= {"hostbridge": BRIDGE, "subnet": EDITED, "guests": SUBNET, "uuid": UUID}
     if kernel is not None:
         words |= {"kernel": kernel.kernel, "initrd": kernel.initramfs, "args": kernel.arguments}
     return {key: str(value) for key, value in words.items()}
@@ -310,6 +314,8 @@ def subject(request, act, words):
         _remove(edit.noun, name)
     if edit.noun == "volume":
         _remove("pool", f"{PREFIX}m-vols")
+    if edit.noun == "secret":
+        virsh("secret-undefine", UUID)
 
 
 def photograph(folder):

@@ -10,9 +10,10 @@ from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.secret import StoredSecret
 from salt_kvm.spec.types import Spec
 from salt_kvm.spec.volume import StorageVolume
-from salt_kvm.xml import domain, network, pool, volume
+from salt_kvm.xml import domain, network, pool, secret, volume
 from salt_kvm.xml.merge import merge
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -30,6 +31,9 @@ def document(noun, name, fields):
         want = convert(Domain, fields, name)
         merged = merge(domain.blank(name, want, FACTS), domain.intent(name, want, FACTS))
         return domain.complete(merged.xml, merged.added)
+    if noun == "secret":
+        want = convert(StoredSecret, fields, name)
+        return merge(secret.blank(f"{want.usage}/{name}"), secret.intent(want)).xml
     if noun == "volume":
         return volume.new(name, convert(StorageVolume, fields, name), sparse=True)
     if noun == "pool":

@@ -12,9 +12,16 @@ from golden_cases import GOLDEN, cases, document, nested
 from salt_kvm.spec import network
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.pool import Pool
+from salt_kvm.spec.secret import StoredSecret
 from salt_kvm.spec.volume import StorageVolume
 
-SPECS = {"domain": Domain, "network": network.Network, "pool": Pool, "volume": StorageVolume}
+SPECS = {
+    "domain": Domain,
+    "network": network.Network,
+    "pool": Pool,
+    "secret": StoredSecret,
+    "volume": StorageVolume,
+}
 ALL = [(noun, path, fields) for noun in SPECS for path, fields in cases(noun)]
 
 

@@ -14,6 +14,7 @@ from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
 from salt_kvm.spec.prune import Only
+from salt_kvm.spec.secret import StoredSecret
 from salt_kvm.spec.volume import StorageVolume
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,7 @@ IMPURE = {"os", "time", "subprocess", "socket", "shutil", "tempfile", "pathlib",
 SPECS = {
     "domain": Domain,
     "network": Network,
+    "secret": StoredSecret,
     "pool": Pool,
     "image": Image,
     "volume": StorageVolume,
