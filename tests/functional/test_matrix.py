@@ -48,6 +48,7 @@ OF_ABSENT = ("timeout", "force", "data", "usage")
 # Bridges and subnets of the networks that are edited; the one that guests are in has its own.
 ACTIVE, SPARE = f"skm{RUN}a", f"skm{RUN}s"
 EDITED = f"10.{150 + RUN // 250}.{RUN % 250}"
+POOL = f"{PREFIX}guests"
 UUID = f"5a17{RUN:04d}-0000-4000-8000-000000000001"
 OWN = re.compile(f"{PREFIX}|{UUID}|{BRIDGE}(?![0-9])|{ACTIVE}|{SPARE}")
 KEPT_IN = (
@@ -180,6 +181,18 @@ def _remove(noun, name):
     virsh(f"{STOPS[noun]} {name}; {undefine}")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def volumes(act):
+    """A pool with the volume that guests have as a disk."""
+    with _folder() as folder:
+        made = act("pool", POOL, {"path": f"{folder}/pool", "state": "running"})
+        assert made.result is True, made.comment
+        made = act("volume", f"{POOL}/e.raw", {"capacity": "64KiB", "state": "present"})
+        assert made.result is True, made.comment
+        yield
+        _remove("pool", POOL)
+
+
 @pytest.fixture(scope="module")
 def nets(act):
     """Two networks for the cards of guests; the second is an isolated one."""
@@ -229,7 +242,7 @@ class _folder(tempfile.TemporaryDirectory):
 
 def _words(folder, nets, kernel, bridge):
     words = {"folder": folder, "net": nets[0], "other": nets[1], "bridge": bridge}
-    words |= {"hostbridge": BRIDGE, "subnet": EDITED, "guests": SUBNET, "uuid": UUID}
+    words |= {"hostbridge": BRIDGE, "subnet": EDITED, "guests": SUBNET, "uuid": UUID, "pool": POOL}
     if kernel is not None:
         words |= {"kernel": kernel.kernel, "initrd": kernel.initramfs, "args": kernel.arguments}
     return {key: str(value) for key, value in words.items()}
