@@ -21,9 +21,9 @@ from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged, fits, merge, summary
 
 DEVICE_FIELDS: Mapping[str, re.Pattern[str]] = {
-    "cdrom": re.compile(r"source/@(file|startupPolicy)|@type"),
+    "cdrom": re.compile(r"source(/@(file|startupPolicy))?|@type"),
     "interface": re.compile(
-        r"@type|source(/@(network|bridge|portgroup))?|link/@state|bandwidth.*|filterref.*"
+        r"@type|source(/@(network|bridge|portgroup))?|link(/@state)?|bandwidth.*|filterref.*"
     ),
     "graphics": re.compile(r"@passwd(ValidTo)?"),
 }
@@ -184,9 +184,12 @@ def _as_defined(live: ET.Element, intent: Intent) -> ET.Element:
 
 
 def _cpu_as_defined(cpu: ET.Element, wanted: ET.Element) -> None:
-    """Once checked against the host the live document says ``full``, and what it decided."""
+    """Once checked against the host the live document says ``full``, and what that decided."""
     if "check" in wanted.attrib:
         cpu.set("check", wanted.attrib["check"])
+    model, declared = cpu.find("model"), wanted.find("model")
+    if model is not None and declared is not None:
+        model.attrib.update({k: v for k, v in declared.attrib.items() if k == "fallback"})
     for feature in wanted.iterfind("feature"):
         name, policy = feature.get("name"), feature.get("policy", "require")
         found = next((f for f in cpu.iterfind("feature") if f.get("name") == name), None)
@@ -219,12 +222,14 @@ def due(live: str, inactive: str) -> tuple[Difference, ...]:
     """Return what a definition has and the running guest only gets at its next start.
 
     For a CPU of the host's model libvirt writes what it chose into the guest's document, and for
-    any CPU how it was checked.
+    any CPU how it was checked and that no other model can take its place any more.
     """
     definition = ET.fromstring(inactive)
     cpu = definition.find("cpu")
     if cpu is not None:
         cpu.attrib.pop("check", None)
+        for model in cpu.findall("model"):
+            model.attrib.pop("fallback", None)
         if cpu.get("mode") == "host-model":
             definition.remove(cpu)
     return merge(ET.fromstring(live), Intent(definition)).differences
