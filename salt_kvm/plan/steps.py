@@ -26,8 +26,8 @@ class Need(msgspec.Struct, frozen=True):
     ``selinux``; of an image ``unused`` (by a domain other than ``user``), ``idle`` (no running
     guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
     ``source`` (in the store, or where it is said to be); ``idle pool``; ``unused volume`` (by any
-    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the sentence that
-    a user reads when it is not so.
+    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the
+    sentence that a user reads when it is not so.
     """
 
     what: str
