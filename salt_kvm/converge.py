@@ -11,14 +11,21 @@ from typing import Any, Literal
 import msgspec
 from msgspec import structs
 
-from salt_kvm.backend import lock
+from salt_kvm.backend import lock, refusals
 from salt_kvm.backend.perform import Undo, perform
 from salt_kvm.backend.view import View
 from salt_kvm.backend.world import World
-from salt_kvm.errors import ConnectError, KvmError, LostError, SpecError, UnmetError
+from salt_kvm.errors import (
+    ConnectError,
+    KvmError,
+    LostError,
+    RefusedError,
+    SpecError,
+    UnmetError,
+)
 from salt_kvm.nouns import NOUNS, Noun
-from salt_kvm.plan.steps import Step
-from salt_kvm.seen import Promises
+from salt_kvm.plan.steps import LiveStep, Step
+from salt_kvm.seen import Observed, Promises
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.types import Spec
 from salt_kvm.xml.merge import Difference
@@ -148,8 +155,9 @@ def _rehearse(view: View, steps: Sequence[Step]) -> None:
 
 def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> Outcome:
     undo: list[tuple[Step, Undo | None]] = []
+    refused: list[Step] = []
     try:
-        seen = _carry_out(world, target, steps, mode, undo)
+        seen = _carry_out(world, target, steps, mode, undo, refused)
         left = target.plan(seen)
     except ConnectError as error:
         # Nothing can be taken back; half of it taken back is worse than what the next run mends.
@@ -160,7 +168,8 @@ def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> O
         if not isinstance(error, KvmError):
             raise
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
-    sentence = ", ".join(step.sentence(done=True) for step in steps)
+    steps = [step for step in steps if step not in refused]
+    sentence = ", ".join(step.sentence(done=True) for step in steps) or AS_DECLARED
     if left.steps:
         failure = f"{sentence}, but that is not as declared: {_told(left.steps)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
@@ -175,26 +184,42 @@ def _carry_out(
     steps: Sequence[Step],
     mode: Mode,
     undo: list[tuple[Step, Undo | None]],
+    refused: list[Step],
 ) -> Any:
     """Perform steps and look again; ``undo`` gets how each is taken back.
+
+    What libvirt refuses to a running guest waits for its next start, and is no failure.
 
     When the connection breaks, the step that it cut off may have been done: what is left of the
     plan is found by a look through a new connection.
     """
     try:
-        return _perform(world, target, steps, undo)
+        return _perform(world, target, steps, undo, refused)
     except LostError:
         seen = target.observe(View(world, Promises()))
         again = target.plan(seen, mode).steps if mode.planner != "restart" or not undo else []
-        return _perform(world, target, again or target.plan(seen).steps, undo)
+        return _perform(world, target, again or target.plan(seen).steps, undo, refused)
 
 
 def _perform(
-    world: World, target: Target, steps: Sequence[Step], undo: list[tuple[Step, Undo | None]]
+    world: World,
+    target: Target,
+    steps: Sequence[Step],
+    undo: list[tuple[Step, Undo | None]],
+    refused: list[Step],
 ) -> Any:
     view = View(world, Promises())
     for step in steps:
-        undo.append((step, perform(step, view.before(step), world)))
+        seen = view.before(step)
+        try:
+            undo.append((step, perform(step, seen, world)))
+        except RefusedError as error:
+            if not isinstance(step, LiveStep) or not isinstance(seen, Observed):
+                raise
+            refusals.remember(seen, step.mark, str(error))
+            refused.append(step)
+            if step.needed:
+                raise
     return target.observe(view)
 
 
@@ -233,7 +258,7 @@ def changes(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _comment(sentence: str, target: Target, seen: Any, plan: Plan) -> str:
-    waits = "; ".join(f"{d.path} {d.old!r} -> {d.new!r}" for d in plan.waiting)
+    waits = "; ".join(_waits(difference) for difference in plan.waiting)
     remark = target.noun.remark(seen).strip()
     due = waits and f"Waits for the next start: {waits}."
     return " ".join(filter(None, [_sentence(sentence), remark, due]))
@@ -241,3 +266,8 @@ def _comment(sentence: str, target: Target, seen: Any, plan: Plan) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _waits(difference: Difference) -> str:
+    reason = f" ({difference.reason})" if difference.reason else ""
+    return f"{difference.path} {difference.old!r} -> {difference.new!r}{reason}"

@@ -45,5 +45,9 @@ class ApplyError(KvmError):
     """A step failed; what the run had made was undone."""
 
 
+class RefusedError(ApplyError):
+    """libvirt can't do that, here or to a running object; nothing was changed."""
+
+
 class NotFoundError(KvmError):
     """A named object is not there."""

@@ -10,7 +10,7 @@ import msgspec
 from salt_kvm.backend import files, storage_needs
 from salt_kvm.backend import secret as secrets
 from salt_kvm.backend import volume as volumes
-from salt_kvm.backend.live import balloon
+from salt_kvm.backend.guest import Guest
 from salt_kvm.backend.view import Images, View
 from salt_kvm.plan import domain, image, network, pool, secret, volume
 from salt_kvm.plan.steps import Step
@@ -25,7 +25,6 @@ from salt_kvm.spec.volume import StorageVolume
 from salt_kvm.xml import pool as pool_xml
 from salt_kvm.xml import volume as volume_xml
 from salt_kvm.xml.graphics import listening
-from salt_kvm.xml.live import property_in
 from salt_kvm.xml.merge import Difference
 
 # Of a name, what is wanted and what is seen: the steps, and what waits for the next start.
@@ -131,16 +130,8 @@ def _source(view: View, want: StorageVolume) -> Any:
 
 def _domain(view: View, name: str, want: Domain) -> Any:
     there = view.read("domain", name, autostart=want.autostart is not None)
-    return domain.DomainSeen(there, Images(view), view.world.facts, _balloon(view, there, want))
-
-
-def _balloon(view: View, there: Observed | None, want: Domain) -> bool:
-    """Asked of a running guest only where its memory may have to change."""
-    if there is None or there.live is None or want.memory is None:
-        return False
-    return property_in(there.live, "memory") != str(-(-want.memory // 1024)) and balloon(
-        view.world.hypervisor, there.name
-    )
+    guest = None if there is None else Guest(view.world.hypervisor, there)
+    return domain.DomainSeen(there, Images(view), view.world.facts, guest)
 
 
 def _console(seen: domain.DomainSeen) -> str:

@@ -111,7 +111,7 @@ class Guest(NamedTuple):
 
 def _forget(prefix):
     """Remove what the library keeps of the objects of one test run: old definitions and locks."""
-    for folder in ("/var/lib/salt-kvm/history", "/run/lock/salt-kvm"):
+    for folder in ("/var/lib/salt-kvm/history", "/run/lock/salt-kvm", "/run/salt-kvm/refused"):
         for path in sorted(Path(folder).rglob(f"*{prefix}*"), reverse=True):
             if path.is_dir():
                 shutil.rmtree(path)

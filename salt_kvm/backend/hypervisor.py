@@ -21,6 +21,7 @@ from salt_kvm.errors import (
     LostError,
     NotFoundError,
     ObserveError,
+    RefusedError,
 )
 from salt_kvm.seen import Observed
 
@@ -74,6 +75,14 @@ CURES = {
     "VIR_ERR_NO_CONNECT": "correct the connection URI, or install libvirt's driver for it",
     "VIR_ERR_INVALID_ARG": "correct the connection URI",
 }
+# What libvirt or QEMU can't do as they are, or as this host is.
+REFUSALS = (
+    "VIR_ERR_NO_SUPPORT",
+    "VIR_ERR_OPERATION_INVALID",
+    "VIR_ERR_CONFIG_UNSUPPORTED",
+    "VIR_ERR_ARGUMENT_UNSUPPORTED",
+    "VIR_ERR_OPERATION_UNSUPPORTED",
+)
 START_DAEMON = "start libvirtd, or on modular hosts virtqemud.socket and its siblings; run as root"
 
 
@@ -264,9 +273,16 @@ class Hypervisor:
         """Call a method of libvirt's object.
 
         :param doing: what to say it was when it fails
+        :raises RefusedError: where libvirt can't do that
         """
         with self._saying(ApplyError, f"{doing} {kind} {name}"):
-            return getattr(self._get(kind, name), method)(*arguments)
+            found = self._get(kind, name)
+            try:
+                return getattr(found, method)(*arguments)
+            except self.libvirt.libvirtError as error:
+                if self._code(error) in REFUSALS:
+                    raise RefusedError(f"{doing} {kind} {name}: {_text(error)}") from error
+                raise
 
     @_again
     def screenshot(self, name: str) -> bytes:

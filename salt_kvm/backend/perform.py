@@ -15,7 +15,7 @@ from salt_kvm.errors import ApplyError, KvmError, ObserveError
 from salt_kvm.plan import steps
 from salt_kvm.seen import FileSeen, Observed
 from salt_kvm.xml import adopt
-from salt_kvm.xml.live import device_in, property_in
+from salt_kvm.xml.live import device_in
 from salt_kvm.xml.volume import capacity
 
 Undo = Callable[[], object]
@@ -98,7 +98,7 @@ def _off(hypervisor: Hypervisor, name: str) -> bool:
 @perform.register
 def _attach(step: steps.AttachDevice, seen: Observed, world: World) -> Undo:
     live.attach(world.hypervisor, step.name, step.xml)
-    return partial(live.detach, world.hypervisor, step.name, step.xml)
+    return partial(live.take_out, world.hypervisor, step.name, step.xml)
 
 
 @perform.register
@@ -120,9 +120,7 @@ def _update(step: steps.UpdateDevice, seen: Observed, world: World) -> Undo | No
 
 @perform.register
 def _property(step: steps.SetProperty, seen: Observed, world: World) -> Undo:
-    set_property = partial(live.set_property, world.hypervisor, step.name, step.key)
-    set_property(step.value)
-    return partial(set_property, property_in(seen.live or "<domain/>", step.key))
+    return live.set_property(world.hypervisor, step, seen.live or "<domain/>")
 
 
 @perform.register

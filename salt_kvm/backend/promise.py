@@ -95,8 +95,7 @@ def _resize_volume(step: steps.ResizeVolume, seen: Observed, promises: Promises)
 @promise.register(steps.BuildPool)
 @promise.register(steps.RefreshPool)
 @promise.register(steps.DeletePool)
-@promise.register(steps.DeviceStep)
-@promise.register(steps.SetProperty)
+@promise.register(steps.LiveStep)
 @promise.register(steps.UpdateNetwork)
 def _live(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
     """Near enough: a later state of a dry run asks only whether the object is on."""

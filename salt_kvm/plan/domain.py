@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
+from typing import Protocol, TypeVar
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -23,15 +24,17 @@ from salt_kvm.plan.steps import (
     Step,
     UpdateDevice,
     change,
+    mark,
 )
 from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.disk import Disk
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import domain as xml
+from salt_kvm.xml import live as live_xml
 from salt_kvm.xml.equality import same_path
 from salt_kvm.xml.intent import Intent
-from salt_kvm.xml.live import Live, compare, disks_in
+from salt_kvm.xml.live import DeviceChange, Live, PropertyChange, compare, disks_in
 from salt_kvm.xml.mark import marked
 from salt_kvm.xml.merge import Difference, Merged
 
@@ -40,13 +43,23 @@ LOST_VOLUME = "declare it under kvm:volumes, or correct its name"
 LOST_FILE = "declare it, or correct its path"
 
 
+AnyChange = TypeVar("AnyChange", DeviceChange, PropertyChange)
+
+
+class Guest(live_xml.Guest, Protocol):
+    """What a running guest is asked, and what of a change it is known to refuse."""
+
+    def refused(self, mark: str, /) -> str | None:
+        """Return why libvirt refused a change since the guest started."""
+
+
 class DomainSeen(msgspec.Struct, frozen=True):
     """A domain, the images that its disks name, and what its hypervisor and its guest can do."""
 
     domain: Observed | None
     images: Images
     facts: Facts
-    balloon: bool = False
+    guest: Guest | None = None
 
 
 def plan(name: str, want: Domain, seen: DomainSeen) -> Iterator[Step | Difference]:
@@ -119,9 +132,30 @@ def _running(there: Observed | None) -> ET.Element | None:
 def _compare(
     seen: DomainSeen, running: ET.Element | None, intent: Intent, merged: Merged
 ) -> Live | None:
-    if running is None:
+    """What libvirt has refused since the guest started waits, with libvirt's reason."""
+    if running is None or seen.guest is None:
         return None
-    return compare(running, intent, merged, balloon=seen.balloon)
+    found = compare(running, intent, merged, seen.guest)
+    waiting: list[Difference] = []
+    devices = tuple(_not_refused(seen.guest, found.devices, waiting))
+    properties = tuple(_not_refused(seen.guest, found.properties, waiting))
+    return Live(devices, properties, (*found.waiting, *waiting))
+
+
+def _not_refused(
+    guest: Guest, found: Iterable[AnyChange], waiting: list[Difference]
+) -> Iterator[AnyChange]:
+    """Yield what libvirt has not refused; what comes after a refused release waits with it."""
+    released: str | None = None
+    for each in found:
+        how = each.how if isinstance(each, DeviceChange) else ""
+        reason = guest.refused(mark(common.told(each.changes)))
+        reason = released if reason is None and how == "attach" else reason
+        released = reason if how == "release" else None
+        if reason is None:
+            yield each
+        else:
+            waiting += (structs.replace(difference, reason=reason) for difference in each.changes)
 
 
 def _shutdown(name: str, want: Domain, seen: Observed | None) -> Iterator[Step]:
@@ -206,10 +240,16 @@ def _now(name: str, live: Live | None, *how: str) -> Iterator[Step]:
 
 
 def _properties(name: str, live: Live | None) -> Iterator[Step]:
-    for key, difference in live.properties if live is not None else ():
-        changes = {f"live/{difference.path}": difference.change()}
-        value = str(difference.raw)
-        yield SetProperty(kind="domain", name=name, key=key, value=value, changes=changes)
+    for each in live.properties if live is not None else ():
+        changes = common.told(each.changes)
+        yield SetProperty(
+            kind="domain",
+            name=name,
+            key=each.key,
+            target=each.target,
+            values=each.values,
+            changes=changes,
+        )
 
 
 def _restart(name: str, want: Domain, there: Observed | None, live: Live | None) -> Iterator[Step]:

@@ -42,6 +42,11 @@ def change(old: object, new: object) -> dict[str, object]:
     return {"old": _plain(old), "new": _plain(new)}
 
 
+def mark(changes: Changes) -> str:
+    """Return what changes come to, in one line."""
+    return "; ".join(f"{path}: {entry['new']}" for path, entry in changes.items())
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
@@ -113,7 +118,21 @@ class Shutdown(ObjectStep, frozen=True, kw_only=True):
     would = "shut down {kind} {name}"
 
 
-class DeviceStep(ObjectStep, frozen=True, kw_only=True):
+class LiveStep(ObjectStep, frozen=True, kw_only=True):
+    """A step on a running domain that libvirt may refuse; then its start has to make the change.
+
+    ``needed`` is one that the next step depends on: with a refusal the run ends.
+    """
+
+    needed: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What a refusal is remembered by."""
+        return mark(self.changes)
+
+
+class DeviceStep(LiveStep, frozen=True, kw_only=True):
     """A step on one device of a running domain, live only."""
 
     xml: str
@@ -126,12 +145,8 @@ class AttachDevice(DeviceStep, frozen=True):
 
 
 class DetachDevice(DeviceStep, frozen=True, kw_only=True):
-    """Ask a guest to release a device and wait a little; it may refuse.
+    """Ask a guest to release a device and wait a little; it may refuse."""
 
-    ``needed`` is one whose place the next device takes: with a refusal the run ends.
-    """
-
-    needed: bool = False
     did = "detached {device} from the running {kind} {name}"
     would = "detach {device} from the running {kind} {name}"
     cure = (
@@ -145,11 +160,15 @@ class UpdateDevice(DeviceStep, frozen=True):
     would = "change {device} of the running {kind} {name}"
 
 
-class SetProperty(ObjectStep, frozen=True, kw_only=True):
-    """Change a property of a running domain, live only; ``value`` is as libvirt's XML has it."""
+class SetProperty(LiveStep, frozen=True, kw_only=True):
+    """Change a property of a running domain, live only; a row of ``xml.properties``.
+
+    ``target`` is the disk that it is about, if any; the values are as libvirt's XML has them.
+    """
 
     key: str
-    value: str
+    target: str
+    values: Mapping[str, str]
     did = "set {key} of the running {kind} {name}"
     would = "set {key} of the running {kind} {name}"
 

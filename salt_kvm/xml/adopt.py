@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
-from salt_kvm.xml.identity import at, mac
+from salt_kvm.xml.identity import at, mac, pair
+from salt_kvm.xml.merge import fits
+from salt_kvm.xml.plug import PLUGGABLE
 
 KEYS = {"disk": at("target", "dev"), "interface": mac}
 
@@ -19,14 +22,26 @@ def addresses(definition: str, live: str) -> str:
     :param live: the document of the running guest
     """
     document, running = ET.fromstring(definition), ET.fromstring(live)
-    for tag, key in KEYS.items():
-        known = {key(device): device for device in running.iterfind(f"devices/{tag}")}
-        for device in document.iterfind(f"devices/{tag}"):
-            same = known.get(key(device))
-            address = None if same is None else same.find("address")
-            if device.find("address") is None and address is not None:
-                device.append(copy.deepcopy(address))
+    taken = [address.attrib for address in document.iterfind("devices/*/address")]
+    for device, same in _pairs(document, running):
+        address = None if same is None else same.find("address")
+        if device.find("address") is None and address is not None and address.attrib not in taken:
+            device.append(copy.deepcopy(address))
+            taken.append(address.attrib)
     return ET.tostring(document, encoding="unicode")
+
+
+def _pairs(
+    document: ET.Element, running: ET.Element
+) -> Iterator[tuple[ET.Element, ET.Element | None]]:
+    """Each device with the one that it is in the running guest."""
+    for tag in PLUGGABLE:
+        devices, there = document.findall(f"devices/{tag}"), running.findall(f"devices/{tag}")
+        if tag in KEYS:
+            known = {KEYS[tag](device): device for device in there}
+            yield from ((device, known.get(KEYS[tag](device))) for device in devices)
+        else:
+            yield from pair(devices, there, fits)[0]
 
 
 def uuid(definition: str, there: str) -> str:

@@ -73,10 +73,11 @@ def same_power(seen: str, want: str) -> bool:
 
 def same_set(seen: str, want: str) -> bool:
     """``0,1,2`` is ``0-2``."""
-    return _members(seen) == _members(want)
+    return members(seen) == members(want)
 
 
-def _members(text: str) -> set[int]:
+def members(text: str) -> set[int]:
+    """Return the numbers of a set such as ``0-3,^2``."""
     members: set[int] = set()
     for part in text.split(","):
         first, _, last = part.lstrip("^").partition("-")

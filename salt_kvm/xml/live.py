@@ -1,56 +1,71 @@
 """What of a difference can be made on a running guest, and what waits for its next start.
 
-``DEVICE_FIELDS`` names, for each tag of a device, the paths that libvirt changes on a running guest
-by ``virDomainUpdateDeviceFlags``; ``PROPERTIES`` those outside the devices that have a call of
-their own. Whatever stands in neither waits.
+``UPDATED`` names, for each tag of a device, the paths that libvirt changes on a running guest by
+``virDomainUpdateDeviceFlags``; :mod:`salt_kvm.xml.plug` tells which devices come and go, and
+:mod:`salt_kvm.xml.properties` what has a call of its own. Whatever stands in none of them waits.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 from xml.etree import ElementTree as ET
 
 import msgspec
 from msgspec import structs
 
-from salt_kvm.xml import adopt, identity
+from salt_kvm.xml import adopt, identity, plug
 from salt_kvm.xml.equality import canonical
-from salt_kvm.xml.intent import Intent
+from salt_kvm.xml.intent import ABSENT, Intent
 from salt_kvm.xml.merge import Difference, Merged, fits, merge, summary
+from salt_kvm.xml.properties import (
+    CONTAINERS,
+    GONE,
+    PROPERTIES,
+    Values,
+    changed,
+    property_of,
+)
 
-DEVICE_FIELDS: Mapping[str, re.Pattern[str]] = {
+UPDATED: Mapping[str, re.Pattern[str]] = {
     "cdrom": re.compile(r"source(/@(file|startupPolicy))?|@type"),
     "interface": re.compile(
         r"@type|source(/@(network|bridge|portgroup))?|link(/@state)?|bandwidth.*|filterref.*"
     ),
     "graphics": re.compile(r"@passwd(ValidTo)?"),
+    "memory": re.compile(r"target/requested"),
 }
 # Tag and path of what is changed from one of these values to another of them only.
 AMONG: Mapping[tuple[str, str], frozenset[object]] = {
     ("interface", "@type"): frozenset({"network", "bridge"})
 }
-PLUGGABLE = frozenset({"disk", "interface"})
 # A disk is known by what it stores: another one in its place is plugged in instead of it.
 KEYS: Mapping[str, tuple[identity.Key, ...]] = {
     "disk": (identity.stored, identity.at("target", "dev"))
 }
-# Tag and attribute (none: the text) of what libvirt has a call of its own for.
-PROPERTIES: Mapping[str, str] = {
-    "currentMemory": "memory",
-    "vcpu/@current": "vcpus",
-    "title": "title",
-    "description": "description",
-}
+# The properties that belong to a device, by its tag.
+OWN: Mapping[str, str] = {"disk": "iotune", "memballoon": "stats"}
 
 
 # Lists to which libvirt adds when a guest starts.
 EXPANDED = frozenset({"cpu", "seclabel"})
 
 
+class Guest(Protocol):
+    """What a running guest and its host are asked, and only where something differs."""
+
+    def balloon(self) -> bool:
+        """Tell whether the guest's balloon driver answers."""
+
+    def lacks(self, key: str, /) -> str | None:
+        """Return why the host can't change a property; ``None`` where it can."""
+
+
 class DeviceChange(msgspec.Struct, frozen=True):
-    """A device of the running guest: ``how`` is attach, detach, update, release or wait.
+    """A device of the running guest: ``how`` is attach, detach, update or release.
 
     One that is released makes room for the next one that is attached.
     """
@@ -61,39 +76,47 @@ class DeviceChange(msgspec.Struct, frozen=True):
     changes: tuple[Difference, ...]
 
 
+class PropertyChange(msgspec.Struct, frozen=True):
+    """What one call of libvirt sets; ``target`` is the disk that it is about, if any."""
+
+    key: str
+    target: str
+    values: Values
+    changes: tuple[Difference, ...]
+
+
 class Live(msgspec.Struct, frozen=True):
     """What can be done now, in the order in which it is done, and what waits."""
 
     devices: tuple[DeviceChange, ...]
-    properties: tuple[tuple[str, Difference], ...]
+    properties: tuple[PropertyChange, ...]
     waiting: tuple[Difference, ...]
 
 
-def compare(live: ET.Element, intent: Intent, persistent: Merged, *, balloon: bool) -> Live:
+Found = Iterator[DeviceChange | PropertyChange | Difference]
+
+
+def compare(live: ET.Element, intent: Intent, persistent: Merged, guest: Guest) -> Live:
     """Compare a running guest with what is declared.
 
     :param live: the document of the running guest
     :param intent: what is declared
     :param persistent: the definition with the intent in it; it knows the MAC addresses and targets
         by which a declared device is found again in ``live``
-    :param balloon: whether the guest's balloon driver answers
+    :param guest: the guest itself
     """
-    devices = tuple(_devices(canonical(live), intent, persistent))
-    now = tuple(change for change in devices if change.how != "wait")
-    waiting = [
-        difference for change in devices if change.how == "wait" for difference in change.changes
-    ]
-    properties = []
-    for difference in merge(_as_defined(live, intent), _without_devices(intent)).differences:
-        name = PROPERTIES.get(difference.path)
-        if name is not None and _possible(live, difference, balloon=balloon):
-            properties.append((name, difference))
-        else:
-            waiting.append(difference)
-    return Live(now, tuple(properties), tuple(waiting))
+    canonical(live)
+    found = [*_devices(live, intent, persistent), *_outside(live, intent, guest)]
+    properties = [change for change in found if isinstance(change, PropertyChange)]
+    order = list(PROPERTIES)
+    return Live(
+        tuple(change for change in found if isinstance(change, DeviceChange)),
+        tuple(sorted(properties, key=lambda change: order.index(change.key))),
+        tuple(difference for difference in found if isinstance(difference, Difference)),
+    )
 
 
-def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[DeviceChange]:
+def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Found:
     there = live.find("devices")
     if there is None:
         return
@@ -105,59 +128,242 @@ def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Iterator[D
     declared: dict[str, list[tuple[ET.Element, ET.Element]]] = {row.tag: [] for row in owned}
     for want, became in persistent.devices:
         declared.setdefault(want.tag, []).append((want, became))
+    plugs = _Plugs(live)
+    for gone in intent.xml.iterfind(f"devices/*[@{ABSENT}]"):
+        match = identity.pair([gone], there.findall(gone.tag), fits)[0][0][1]
+        if match is not None:
+            yield plugs.detach(match)
     for tag, known in declared.items():
         wanted = [became for _want, became in known]
         pairs, left = identity.pair(wanted, there.findall(tag), fits, KEYS.get(tag))
         for (want, _), (became, match) in zip(known, pairs, strict=True):
             if match is None:
-                yield _attach(want, became, pairs)
+                yield plugs.attach(want, became, held=_held(became, pairs))
+            elif _moved(became, match):
+                left.append(match)
+                yield plugs.attach(want, became)
             elif tag in KEYS and identity.stored(became) != identity.stored(match):
-                yield _plug("release", match, (summary(match), None))
-                yield _plug("attach", became, (None, summary(want)))
-            else:
-                yield from _change(want, became, match)
+                yield from plugs.replace(want, became, match)
+            elif not fits(want, match):
+                yield from _device(live, want, became, match)
         for extra in left:
             if any(row.owns(extra, there) for row in owned):
-                yield _plug("detach", extra, (summary(extra), None))
+                yield plugs.detach(extra)
 
 
-def _attach(want: ET.Element, became: ET.Element, pairs: identity.Pairs) -> DeviceChange:
+def _held(became: ET.Element, pairs: identity.Pairs) -> bool:
     """What is to take the name of a device that stays has to wait."""
     name = identity.at("target", "dev")
-    taken = {name(match) for other, match in pairs if match is not None}
-    change = _plug("attach", became, (None, summary(want)))
-    held = became.tag == "disk" and name(became) in taken
-    return structs.replace(change, how="wait") if held else change
+    taken = {name(match) for _became, match in pairs if match is not None}
+    return became.tag == "disk" and name(became) in taken
 
 
-def _change(want: ET.Element, became: ET.Element, match: ET.Element) -> Iterator[DeviceChange]:
-    """Compare a declared device with the running guest's; nearly always it is as declared."""
-    if fits(want, match):
-        return
+class _Plugs:
+    """The devices that come and go: which can, and a path for each, so that no two have one."""
+
+    def __init__(self, live: ET.Element) -> None:
+        self._slots = plug.Slots(live)
+        self._given: Counter[tuple[str, str]] = Counter()
+
+    def attach(
+        self, want: ET.Element, became: ET.Element, *, held: bool = False
+    ) -> DeviceChange | Difference:
+        difference = self._told("attach", became, None, summary(want))
+        if held or not plug.pluggable(became):
+            return difference
+        reason = self._slots.take(became)
+        if reason is not None:
+            return structs.replace(difference, reason=reason)
+        return DeviceChange("attach", became, difference.path, (difference,))
+
+    def detach(self, extra: ET.Element) -> DeviceChange | Difference:
+        told = self._told("detach", extra, summary(extra), None)
+        possible = plug.pluggable(extra)
+        return DeviceChange("detach", extra, told.path, (told,)) if possible else told
+
+    def replace(self, want: ET.Element, became: ET.Element, match: ET.Element) -> Found:
+        """The new one gets the place of the old one, so both change now or both wait."""
+        possible = plug.pluggable(became) and plug.pluggable(match)
+        old, new = self._told("release", match, summary(match), None), summary(want)
+        difference = self._told("attach", became, None, new)
+        if not possible:
+            yield from (old, difference)
+            return
+        yield DeviceChange("release", match, old.path, (old,))
+        yield DeviceChange("attach", became, difference.path, (difference,))
+
+    def _told(self, how: str, device: ET.Element, old: object, new: object) -> Difference:
+        path = f"live/devices/{identity.label(device)}"
+        self._given[how, path] += 1
+        number = self._given[how, path]
+        return Difference(path if number == 1 else f"{path}[{number}]", old, new)
+
+
+def _moved(became: ET.Element, match: ET.Element) -> bool:
+    """libvirt adds a PS/2 keyboard; one that was declared on another bus is another one."""
+    return became.tag == "input" and became.get("bus") != match.get("bus")
+
+
+def _device(live: ET.Element, want: ET.Element, became: ET.Element, match: ET.Element) -> Found:
+    """A device that is there: what differs is updated, set by a call of its own, or waits."""
     merged = merge(copy.deepcopy(match), Intent(want))
     path = f"live/devices/{identity.label(became)}"
-    told = tuple(Difference(f"{path}/{d.path}", d.old, d.new) for d in merged.differences)
-    now = all(_changeable(match, difference) for difference in merged.differences)
+    own = OWN.get(match.tag, "")
+    update: list[Difference] = []
+    call: list[Difference] = []
+    wait: list[Difference] = []
+    for difference in merged.differences:
+        mine = own and PROPERTIES[own].paths.fullmatch(difference.path)
+        kind = call if mine else update if _updated(match, difference) else wait
+        kind.append(difference)
+    if any(_other(match, difference) for difference in update):
+        wait, update = [*update, *wait], []
+    if update:
+        known = want if not call and not wait else _without(want, [*call, *wait])
+        xml = merge(copy.deepcopy(match), Intent(known)).xml
+        yield DeviceChange("update", xml, path, _below(path, update))
+    if call:
+        target = str(identity.at("target", "dev")(match) or "")
+        after = ET.Element("domain")
+        ET.SubElement(after, "devices").append(merged.xml)
+        values = changed(own, target, live, after)
+        yield PropertyChange(own, target, values, _below(path, call))
+    yield from _below(path, wait)
+
+
+def _below(path: str, differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    return tuple(structs.replace(each, path=f"{path}/{each.path}") for each in differences)
+
+
+def _updated(match: ET.Element, difference: Difference) -> bool:
     # QEMU changes the password of a console that has one, and gives none to another.
-    now = now and (match.tag != "graphics" or match.get("passwd") is not None)
-    yield DeviceChange("update" if now else "wait", merged.xml, path, told)
+    if match.tag == "graphics" and match.get("passwd") is None:
+        return False
+    drive = match.get("device") if match.tag == "disk" else None
+    fields = UPDATED.get(drive if drive in plug.DRIVES else match.tag)
+    return fields is not None and fields.fullmatch(difference.path) is not None
 
 
-def _changeable(device: ET.Element, difference: Difference) -> bool:
-    fields = DEVICE_FIELDS.get(_kind(device))
-    among = AMONG.get((device.tag, difference.path))
-    possible = among is None or {difference.old, difference.new} <= among
-    return possible and fields is not None and fields.fullmatch(difference.path) is not None
+def _other(match: ET.Element, difference: Difference) -> bool:
+    """Tell whether a device would become one of another kind."""
+    among = AMONG.get((match.tag, difference.path))
+    return among is not None and not {difference.old, difference.new} <= among
 
 
-def _plug(how: str, element: ET.Element, change: tuple[object, object]) -> DeviceChange:
-    path = f"live/devices/{identity.label(element)}"
-    possible = element.tag in PLUGGABLE and _kind(element) not in ("cdrom", "floppy")
-    return DeviceChange(how if possible else "wait", element, path, (Difference(path, *change),))
+def _without(want: ET.Element, differences: Sequence[Difference]) -> ET.Element:
+    """Return what is declared of a device without what can't be updated in it."""
+    left = copy.deepcopy(want)
+    for difference in differences:
+        *outer, last = re.sub(r"\[[^\]]*\]", "", difference.path).split("/")
+        parent = left.find("/".join(outer)) if outer else left
+        if parent is not None and last.startswith("@"):
+            parent.attrib.pop(last[1:], None)
+        elif parent is not None:
+            for child in parent.findall(last):
+                parent.remove(child)
+    return left
 
 
-def _kind(device: ET.Element) -> str:
-    return device.get("device", "") if device.get("device") in ("cdrom", "floppy") else device.tag
+def _outside(live: ET.Element, intent: Intent, guest: Guest) -> Found:
+    """What differs outside the devices, gathered by the call that makes it."""
+    goal = merge(_as_defined(live, intent), _without_devices(intent))
+    calls: dict[str, list[Difference]] = {}
+    for difference in goal.differences:
+        key = property_of(difference.path)
+        if key is None:
+            yield difference
+        else:
+            calls.setdefault(key, []).append(difference)
+    cpus = _cpus(live, goal.xml)
+    for key, differences in calls.items():
+        values = changed(key, "", live, goal.xml)
+        reason = _impossible(key, values, differences, live, cpus, guest)
+        if reason is None:
+            told = tuple(structs.replace(each, path=f"live/{each.path}") for each in differences)
+            yield PropertyChange(key, "", values, told)
+        else:
+            yield from (structs.replace(each, reason=reason) for each in differences)
+
+
+def _impossible(
+    key: str,
+    values: Values,
+    differences: Sequence[Difference],
+    live: ET.Element,
+    cpus: int,
+    guest: Guest,
+) -> str | None:
+    """Return why a call can't make these differences now; ``None`` where it can."""
+    removed = any(each.new is None for each in differences)
+    if not values or (removed and PROPERTIES[key].gone is None):
+        return WAITS
+    rule = RULES.get(key)
+    reason = None if rule is None else rule(live, values, cpus, guest)
+    return guest.lacks(key) if reason is None else reason
+
+
+def _memory(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    """Up to the maximum that it was started with, through its balloon driver."""
+    if int(values[""]) > int(live.findtext("memory", "0")):
+        return WAITS
+    return None if guest.balloon() else "the guest's balloon driver does not answer"
+
+
+def _more_cpus(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    """Up to the maximum that it was started with; those that were there at the start stay."""
+    return None if values[""] == str(cpus) else WAITS
+
+
+def _cpus(live: ET.Element, goal: ET.Element) -> int:
+    """The CPUs that the guest has, or will have when what can be plugged in is."""
+    read = PROPERTIES["vcpus"].read
+    now, then = (int(read(document, "")[""] or 1) for document in (live, goal))
+    return then if now < then <= int(live.findtext("vcpu", "1")) else now
+
+
+def _threads(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    used = {driver.get("iothread") for driver in live.iterfind("devices/*/driver[@iothread]")}
+    busy = sorted(number for number, there in values.items() if there == GONE and number in used)
+    return f"I/O thread {', '.join(busy)} is in use" if busy else None
+
+
+def _pinned_cpus(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    return WAITS if any(int(number) >= cpus for number in values) else None
+
+
+def _weights(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    """A limit is taken away by a zero, a weight is not."""
+    lost = any(value == GONE and "weight" in name for name, value in values.items())
+    return WAITS if lost else None
+
+
+def _nodes(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    """QEMU itself binds the memory in any other mode, once."""
+    memory = live.find("numatune/memory[@mode='restrictive']")
+    return WAITS if memory is None else None
+
+
+def _one_namespace(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
+    """libvirt puts everything inside into the namespace of the element."""
+    for space, text in values.items():
+        for each in ET.fromstring(text).iter():
+            inside = each.tag.startswith(f"{{{space}}}")
+            if not inside or any("{" in name for name in each.attrib):
+                return WAITS
+    return None
+
+
+# Waits without a reason that a user could do anything about.
+WAITS = ""
+RULES: Mapping[str, Callable[[ET.Element, Values, int, Guest], str | None]] = {
+    "memory": _memory,
+    "vcpus": _more_cpus,
+    "iothreads": _threads,
+    "metadata": _one_namespace,
+    "vcpupin": _pinned_cpus,
+    "blkiotune": _weights,
+    "numatune": _nodes,
+}
 
 
 def _without_devices(intent: Intent) -> Intent:
@@ -172,6 +378,9 @@ def _as_defined(live: ET.Element, intent: Intent) -> ET.Element:
     The model that ``host-model`` became, and the file that ``firmware='efi'`` became.
     """
     seen = copy.deepcopy(live)
+    for tag in CONTAINERS:
+        if intent.xml.find(tag) is not None and seen.find(tag) is None:
+            ET.SubElement(seen, tag)
     wanted, cpu = intent.xml.find("cpu"), seen.find("cpu")
     if wanted is not None and cpu is not None:
         if wanted.get("mode") == "host-model" and cpu.get("mode") == "custom":
@@ -196,26 +405,6 @@ def _cpu_as_defined(cpu: ET.Element, wanted: ET.Element) -> None:
         if policy in ("optional", "force"):
             found = ET.SubElement(cpu, "feature") if found is None else found
             found.attrib.update(feature.attrib)
-
-
-def _possible(live: ET.Element, difference: Difference, *, balloon: bool) -> bool:
-    """What of memory and CPUs a running guest can be given, and can give back.
-
-    Up to the maximum that it was started with; memory through its balloon driver; CPUs that were
-    there when it started stay.
-    """
-    if difference.path not in ("currentMemory", "vcpu/@current") or difference.raw is None:
-        return difference.raw is not None
-    memory = difference.path == "currentMemory"
-    limit = int(live.findtext("memory" if memory else "vcpu", "0"))
-    now = live.findtext("currentMemory") if memory else _vcpus(live)
-    more = int(difference.raw) > int(now or limit)
-    return int(difference.raw) <= limit and (balloon if memory else more)
-
-
-def _vcpus(live: ET.Element) -> str | None:
-    vcpu = live.find("vcpu")
-    return None if vcpu is None else vcpu.get("current")
 
 
 def due(live: str, inactive: str) -> tuple[Difference, ...]:
@@ -255,12 +444,11 @@ def device_in(live: str, device: str) -> str | None:
     return None if found is None else ET.tostring(found, encoding="unicode")
 
 
-def property_in(live: str, key: str) -> str:
-    """Return a property of a running guest as its document has it; empty where it has none."""
-    document = canonical(ET.fromstring(live))
-    path = next(path for path, name in PROPERTIES.items() if name == key)
-    tag, _, attribute = path.partition("/@")
-    found = document.find(tag)
-    if found is None:
-        return ""
-    return found.get(attribute, "") if attribute else (found.text or "").strip()
+def plugged(live: str, device: str) -> str | None:
+    """Return the device of a running guest that was attached as, or is, another document of it."""
+    wanted = canonical(ET.fromstring(device))
+    if wanted.tag in adopt.KEYS:
+        return device_in(live, device)
+    there = canonical(ET.fromstring(live)).iterfind(f"devices/{wanted.tag}")
+    found = next((each for each in there if fits(wanted, each)), None)
+    return None if found is None else ET.tostring(found, encoding="unicode")

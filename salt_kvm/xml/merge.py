@@ -80,13 +80,15 @@ EXCLUDES: Mapping[str, tuple[str, str]] = {
 class Difference(msgspec.Struct, frozen=True):
     """One declared thing that is not as declared; ``None`` is absent.
 
-    ``raw`` is the new value as libvirt takes it; ``old`` and ``new`` are for people.
+    ``raw`` is the new value as libvirt takes it; ``old`` and ``new`` are for people; ``reason`` is
+    why it waits, where there is more to say than that a running object can't take it.
     """
 
     path: str
     old: object
     new: object
     raw: str | None = None
+    reason: str = ""
 
     def change(self) -> dict[str, object]:
         return {"old": self.old, "new": self.new}

@@ -1,5 +1,6 @@
 """What is changed on a running guest, one that answers: its kernel sees devices come and go."""
 
+import json
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -75,6 +76,140 @@ def test_a_disk_grows(converge, fields, folder, request, format):
     assert f"Capacity:       {3 * 1024**2}" in virsh("domblkinfo", NAME, target)
     # What is larger than declared is left alone.
     assert converge("kvm_domain.running", **{**fields, "disks": [disk]})["changes"] == {}
+    assert virsh("domid", NAME) == running
+
+
+def qmp(command):
+    """Ask QEMU itself."""
+    text = virsh("qemu-monitor-command", NAME, json.dumps({"execute": command}))
+    return json.loads(text)["return"]
+
+
+def test_a_disk_is_limited(converge, fields, running):
+    (disk,) = fields["disks"]
+    limits = {"read_bytes_sec": 1_000_000, "write_iops_sec": 100}
+    for iotune in (limits, {**limits, "read_iops_sec": 50, "read_iops_sec_max": 70}):
+        told = converge("kvm_domain.running", **{**fields, "disks": [{**disk, "iotune": iotune}]})
+        assert "Waits" not in told["comment"]
+    (drive,) = [each for each in qmp("query-block") if "inserted" in each]
+    assert (drive["inserted"]["bps_rd"], drive["inserted"]["iops_wr"]) == (1_000_000, 100)
+    assert (drive["inserted"]["iops_rd"], drive["inserted"]["iops_rd_max"]) == (50, 70)
+    free = {"read_bytes_sec": 0, "write_iops_sec": 0, "read_iops_sec": 0, "read_iops_sec_max": 0}
+    told = converge("kvm_domain.running", **{**fields, "disks": [{**disk, "iotune": free}]})
+    assert "Waits" not in told["comment"]
+    assert documents()[0].find("devices/disk/iotune/read_bytes_sec") is None
+    assert virsh("domid", NAME) == running
+
+
+def test_a_guest_gets_its_share_of_the_host(converge, fields, running):
+    """CPU time, pins, memory and block device limits; virsh is asked what the guest has."""
+    if "cpu_shares     :" not in virsh("schedinfo", NAME):
+        pytest.skip("libvirt has no cgroup controllers here")
+    device = next(f"/dev/{p.name}" for p in Path("/sys/block").iterdir() if p.name[:2] != "lo")
+    tuned = {
+        **fields,
+        "vcpus": 2,
+        "iothreads": 2,
+        "cputune": {
+            "shares": 2000,
+            "period": 50_000,
+            "quota": 40_000,
+            "emulator_period": 60_000,
+            "iothread_quota": 70_000,
+            "global_quota": 200_000,
+            "vcpupin": [{"vcpu": 1, "cpuset": 0}],
+            "emulatorpin": "0",
+            "iothreadpin": [{"iothread": 2, "cpuset": 0}],
+        },
+        "memtune": {"hard_limit": "4GiB", "soft_limit": "3GiB", "swap_hard_limit": "6GiB"},
+        "blkiotune": {"weight": 300, "devices": [{"path": device, "read_bytes_sec": 1_000_000}]},
+        "memballoon": {"stats_period": 7},
+        "metadata": "<a:owner xmlns:a='urn:a'><a:name>me</a:name></a:owner>",
+    }
+    told = converge("kvm_domain.running", **tuned)
+    assert "Waits" not in told["comment"]
+    asked = virsh("schedinfo", NAME)
+    for line in ("cpu_shares     : 2000", "vcpu_quota     : 40000", "emulator_period: 60000"):
+        assert line in asked
+    assert "hard_limit     : 4194304" in virsh("memtune", NAME)
+    assert f"{device},1000000" in virsh("blkiotune", NAME)
+    pins = [virsh(what, NAME).splitlines()[-2:] for what in ("vcpupin", "emulatorpin")]
+    assert [line.split()[-1] for lines in pins for line in lines if line] == ["0", "0"]
+    assert [len(qmp(f"query-{what}")) for what in ("cpus-fast", "iothreads")] == [2, 2]
+    live, inactive = documents()
+    assert live.find("devices/memballoon/stats").get("period") == "7"
+    for document in (live, inactive):
+        assert document.findtext("metadata/{urn:a}owner/{urn:a}name") == "me"
+    less = {**tuned, "iothreads": 1, "memtune": {"hard_limit": "5GiB"}}
+    less["cputune"] = {"shares": 3000, "iothreadpin": []}
+    less["blkiotune"] = {"devices": []}
+    less["metadata"] = "<a:owner xmlns:a='urn:a'><a:name>you</a:name></a:owner>"
+    told = converge("kvm_domain.running", **less)
+    assert len(qmp("query-iothreads")) == 1
+    assert f"{device},1000000" not in virsh("blkiotune", NAME)
+    assert documents()[0].findtext("metadata/{urn:a}owner/{urn:a}name") == "you"
+    # A pin can only be changed while the guest runs.
+    assert "Waits" not in told["comment"], told["comment"]
+    assert virsh("domid", NAME) == running
+
+
+def test_what_libvirt_refuses_waits(converge, run, fields, running):
+    """No scheduler here has weights: the dry run can't know, but from then on it does."""
+    device = next(f"/dev/{p.name}" for p in Path("/sys/block").iterdir() if p.name[:2] != "lo")
+    more = {**fields, "blkiotune": {"devices": [{"path": device, "weight": 200}]}, "title": "new"}
+    told = run()("kvm_domain.running", **more)
+    assert told["result"] is True, told["comment"]
+    for _ in range(2):
+        told = converge("kvm_domain.running", **more)
+        assert told["changes"] == {}
+        assert "Waits for the next start: live/blkiotune/device" in told["comment"]
+        assert "(setting the blkiotune of domain" in told["comment"]
+    live, inactive = documents()
+    assert inactive.findtext("blkiotune/device/weight") == "200"
+    assert live.findtext("title") == "new"
+    assert virsh("domid", NAME) == running
+
+
+PLUGGED = {
+    "rng": [{"device": "/dev/urandom"}, {"device": "/dev/random", "rate": {"bytes": 1000}}],
+    "channels": [{"type": "unix", "name": "com.example.one"}],
+    "consoles": [{"type": "pty"}],
+    "inputs": [{"type": "tablet", "bus": "usb"}, {"type": "keyboard", "bus": "virtio"}],
+    "redirdevs": [{"type": "spicevmc"}],
+    "controllers": [{"type": "scsi", "index": 0, "model": "virtio-scsi"}],
+}
+
+
+def places(document):
+    """The addresses of all devices, by tag."""
+    found = {}
+    for device in document.find("devices"):
+        address = device.find("address")
+        if address is not None:
+            found.setdefault(device.tag, []).append(sorted(address.attrib.items()))
+    return {tag: sorted(addresses) for tag, addresses in found.items()}
+
+
+def test_other_devices_come_and_go(converge, fields, request):
+    fields |= {"graphics": [{"type": "spice"}], **{name: [] for name in PLUGGED}}
+    fields["rng"] = PLUGGED["rng"][:1]
+    running = request.getfixturevalue("running")
+    before = places(documents()[0])
+    told = converge("kvm_domain.running", **{**fields, **PLUGGED})
+    assert "Waits" not in told["comment"], told["comment"]
+    assert {path.split("[")[0] for path in told["changes"] if path.startswith("live/")} == {
+        f"live/devices/{tag}"
+        for tag in ("rng", "channel", "console", "input", "redirdev", "controller")
+    }
+    assert len([path for path in told["changes"] if path.startswith("live/devices/input")]) == 2
+    live, inactive = documents()
+    assert places(live) == places(inactive)
+    for tag, addresses in before.items():
+        assert all(address in places(live)[tag] for address in addresses)
+    told = converge("kvm_domain.running", **fields)
+    assert "Waits" not in told["comment"], told["comment"]
+    live, inactive = documents()
+    assert places(live) == places(inactive)
     assert virsh("domid", NAME) == running
 
 

@@ -3,9 +3,16 @@
 from xml.etree import ElementTree as ET
 
 import pytest
+from guests import Guest
 
 from salt_kvm.plan.domain import DomainSeen, plan
-from salt_kvm.plan.steps import AttachDevice, Define, DetachDevice, UpdateDevice
+from salt_kvm.plan.steps import (
+    AttachDevice,
+    Define,
+    DetachDevice,
+    SetProperty,
+    UpdateDevice,
+)
 from salt_kvm.seen import Facts, Observed
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
@@ -21,6 +28,7 @@ SEEN = """
   <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
   <devices>
     <controller type='scsi' index='1' model='virtio-scsi'/>
+    {more}
     {disks}
     <interface type='{card}'>
       <mac address='52:54:00:11:22:33'/>
@@ -37,20 +45,20 @@ DISK = """
 """
 
 
-def document(*disks, card="network"):
+def document(*disks, card="network", more=""):
     """A guest with disks, each its target and file."""
     text = ""
     for dev, file in disks:
         drive = dev.startswith("sd")
         kind = {"device": "cdrom" if drive else "disk", "bus": "sata" if drive else "virtio"}
         text += DISK.format(dev=dev, file=file, **kind)
-    return SEEN.format(disks=text, card=card)
+    return SEEN.format(disks=text, card=card, more=more)
 
 
-def planned(live, definition=None, **fields):
+def planned(live, definition=None, guest=None, **fields):
     want = convert(Domain, fields, "kvm:domains:web1")
     there = Observed("domain", "web1", definition or live, live=live)
-    return list(plan("web1", want, DomainSeen(there, None, FACTS)))
+    return list(plan("web1", want, DomainSeen(there, None, FACTS, guest or Guest())))
 
 
 def told(steps):
@@ -135,3 +143,188 @@ def test_what_waits_is_told_with_the_steps():
     made = planned(document(("vda", "/a")), vcpus=1, disks=declared(("/a", {"cache": "none"})))
     waits = {each.path for each in made if isinstance(each, Difference)}
     assert waits == {"live/devices/disk[/a]/driver/@cache", "vcpu", "vcpu/@current"}
+
+
+def waits(live, guest=None, **fields):
+    """What waits, each with its reason."""
+    made = planned(live, guest=guest, **fields)
+    return {each.path: each.reason for each in made if isinstance(each, Difference)}
+
+
+def set_by(steps):
+    return {step.key: step.values for step in steps if isinstance(step, SetProperty)}
+
+
+TUNED = {
+    "cputune": {"shares": 500, "quota": 20000, "vcpupin": [{"vcpu": 1, "cpuset": "0-1"}]},
+    "memtune": {"hard_limit": "2GiB"},
+    "blkiotune": {"devices": [{"path": "/dev/sda", "read_bytes_sec": 10}]},
+    "iothreads": 2,
+}
+
+
+def test_what_is_tuned_is_set_by_calls_of_its_own():
+    assert set_by(planned(document(), **TUNED)) == {
+        "iothreads": {"1": "1", "2": "1"},
+        "cputune": {"cpu_shares": "500", "vcpu_quota": "20000"},
+        "vcpupin": {"1": "0-1"},
+        "memtune": {"hard_limit": "2097152"},
+        "blkiotune": {"device_read_bytes_sec /dev/sda": "10"},
+    }
+
+
+def test_what_the_host_has_no_controller_for_waits():
+    guest = Guest(lacking=("cputune", "memtune", "blkiotune"))
+    assert set(set_by(planned(document(), guest=guest, **TUNED))) == {"iothreads", "vcpupin"}
+    reasons = waits(document(), guest, **TUNED)
+    assert reasons == dict.fromkeys(
+        ("cputune/shares", "cputune/quota", "memtune/hard_limit", "blkiotune/device"),
+        "no controller",
+    )
+
+
+def test_what_libvirt_refused_waits_with_its_reason():
+    guest = Guest(refusals=("live/cputune/shares", "live/devices/disk[/b]: None"))
+    live, fields = document(("vda", "/a"), ("vdb", "/b")), {"disks": [{"path": "/a"}], **TUNED}
+    steps = planned(live, guest=guest, **fields)
+    assert "cputune" not in set_by(steps)
+    assert not [step for step in steps if isinstance(step, DetachDevice)]
+    reasons = waits(live, guest, **fields)
+    assert reasons["live/devices/disk[/b]"] == reasons["live/cputune/shares"] == "refused"
+
+
+def test_what_takes_the_place_of_a_refused_device_waits_too():
+    guest = Guest(refusals=("live/devices/disk[/a]: None",))
+    disks = declared(("/c", {"target": "vda"}))
+    steps = planned(document(("vda", "/a")), guest=guest, disks=disks)
+    assert [type(each) for each in steps if not isinstance(each, Difference)] == [Define]
+
+
+@pytest.mark.parametrize(
+    ("more", "fields", "keys"),
+    [
+        ("<iothreads>3</iothreads>", {"iothreads": 1}, ["iothreads"]),
+        ("", {"cputune": {"vcpupin": [{"vcpu": 2, "cpuset": 0}]}}, []),
+        ("", {"numatune": {"nodeset": 0}}, []),
+        ("<numatune><memory mode='strict' nodeset='0'/></numatune>", {"numatune": {"nodeset": 1}},
+         []),
+        ("<numatune><memory mode='restrictive' nodeset='0'/></numatune>",
+         {"numatune": {"nodeset": 1}}, ["numatune"]),
+        ("<cputune><vcpupin vcpu='0' cpuset='0'/></cputune>", {"cputune": {"vcpupin": []}}, []),
+        ("", {"metadata": "<a:b xmlns:a='urn:a'><a:c/></a:b>"}, ["metadata"]),
+        ("", {"metadata": "<a:b xmlns:a='urn:a' xmlns:d='urn:d'><d:c/></a:b>"}, []),
+        ("<blkiotune><device><path>/dev/a</path><weight>200</weight></device></blkiotune>",
+         {"blkiotune": {"devices": []}}, []),
+        ("<blkiotune><device><path>/dev/a</path><read_iops_sec>2</read_iops_sec></device>"
+         "</blkiotune>", {"blkiotune": {"devices": []}}, ["blkiotune"]),
+        ("", {"memory": "256MiB"}, ["memory"]),
+        ("", {"memory": "1GiB"}, []),
+        ("", {"vcpus": 1}, []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_can_be_set_while_a_guest_runs(more, fields, keys):
+    live = document().replace("<os>", f"{more}<os>")
+    assert list(set_by(planned(live, **fields))) == keys
+
+
+def test_memory_waits_for_a_guest_whose_balloon_driver_is_silent():
+    reasons = waits(document(), Guest(balloon=False), memory="256MiB")
+    assert reasons["currentMemory"] == "the guest's balloon driver does not answer"
+
+
+def test_an_io_thread_that_a_disk_uses_stays():
+    live = document(("vda", "/a")).replace("name='qemu'", "name='qemu' iothread='2'")
+    live = live.replace("<os>", "<iothreads>3</iothreads><os>")
+    assert set_by(planned(live, iothreads=2)) == {"iothreads": {"3": "0"}}
+    assert waits(live, iothreads=1) == {"iothreads": "I/O thread 2 is in use"}
+
+
+PORT = "<controller type='pci' model='pcie-root-port' index='{}'/>"
+EXPRESS = "<controller type='pci' model='pcie-root' index='0'/>" + PORT.format(1)
+TAKEN = "<memballoon model='virtio'><address type='pci' bus='0x01'/></memballoon>"
+BRIDGE = "<controller type='pci' model='pcie-to-pci-bridge' index='5'/>"
+DOG = {"watchdog": [{"model": "i6300esb"}]}
+FOLDER = {"filesystems": [{"source": "/srv", "target": "a", "driver": "virtiofs"}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "fields", "reason"),
+    [
+        (EXPRESS, {"rng": [{}]}, None),
+        (EXPRESS + TAKEN, {"rng": [{}]}, "the guest has no free PCI Express port"),
+        (EXPRESS, {"rng": [{}, {}]}, "the guest has no free PCI Express port"),
+        (EXPRESS + TAKEN + PORT.format(2), {"rng": [{}]}, None),
+        ("", {"rng": [{}, {}]}, None),
+        (EXPRESS, DOG, "the guest has no PCI bridge"),
+        (EXPRESS + BRIDGE, DOG, None),
+        (EXPRESS, {"disks": [{"path": "/a", "bus": "scsi"}]}, None),
+        (EXPRESS, {"disks": [{"path": "/a", "bus": "usb"}]}, None),
+        (EXPRESS, {"disks": [{"path": "/a", "bus": "sata"}]}, ""),
+        (EXPRESS, {"hostdevs": [{"usb": {"vendor": "0x1", "product": "0x2"}}]}, None),
+        (EXPRESS, {"inputs": [{"type": "tablet", "bus": "usb"}]}, None),
+        (EXPRESS, {"serial": [{"type": "pty"}]}, ""),
+        (EXPRESS, {"consoles": [{"type": "pty"}]}, None),
+        (EXPRESS, {"channels": [{"type": "unix", "name": "a"}]}, None),
+        (EXPRESS, {"memory_devices": [{"model": "dimm", "size": "128MiB"}]}, None),
+        (EXPRESS, {"sounds": [{"model": "ich9"}]}, ""),
+        (EXPRESS, {"redirdevs": [{}]}, None),
+        (EXPRESS, {"vsock": True}, None),
+        (EXPRESS, FOLDER, None),
+    ],
+    ids=str,
+)
+def test_a_device_is_attached_where_it_has_a_place(more, fields, reason):
+    live = document(more=more)
+    attached = [step for step in planned(live, **fields) if isinstance(step, AttachDevice)]
+    found = {r for path, r in waits(live, **fields).items() if path.startswith("live/devices")}
+    assert found == (set() if reason is None else {reason})
+    assert len(attached) == sum(map(len_of, fields.values())) - len(found)
+
+
+def len_of(value):
+    return len(value) if isinstance(value, list) else 1
+
+
+def test_what_can_be_updated_is_and_the_rest_waits():
+    card = {"network": "there", "mac": "52:54:00:11:22:33", "mtu": 1400,
+            "bandwidth": {"inbound": {"average": 100}}}  # fmt: skip
+    made = planned(document(), interfaces=[card])
+    (update,) = (step for step in made if isinstance(step, UpdateDevice))
+    assert set(update.changes) == {
+        "live/devices/interface[there]/source/@network",
+        "live/devices/interface[there]/bandwidth",
+    }
+    assert "mtu" not in update.xml
+    assert set(waits(document(), interfaces=[card])) == {"live/devices/interface[there]/mtu"}
+
+
+def test_a_virtio_module_is_asked_for_another_size():
+    memory = """<memory model='virtio-mem'><target><size unit='KiB'>262144</size><node>0</node>
+      <block unit='KiB'>2048</block><requested unit='KiB'>131072</requested>
+      <current unit='KiB'>131072</current></target></memory>"""
+    module = {"model": "virtio-mem", "size": "256MiB", "node": 0, "block": "2MiB"}
+    modules = [{**module, "requested": "64MiB"}]
+    (update, *_others) = planned(document(more=memory), memory_devices=modules)
+    assert isinstance(update, UpdateDevice)
+    assert ET.fromstring(update.xml).findtext("target/requested") == "65536"
+
+
+def test_a_device_that_is_not_to_be_there_is_detached():
+    agent = """<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+      <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"""
+    made = planned(document(more=agent), agent=False, tpm=False, vsock=False)
+    assert [s.device for s in made if isinstance(s, DetachDevice)] == ["channel"]
+    assert [d.path for d in made if isinstance(d, Difference)] == ["live/devices/tpm"]
+
+
+def test_limits_of_a_disk_are_given_whole():
+    """libvirt drops those of a group of limits that it is not given."""
+    live = document(("vda", "/a")).replace(
+        "<target", "<iotune><read_bytes_sec>5</read_bytes_sec></iotune><target"
+    )
+    steps = planned(live, disks=[{"path": "/a", "iotune": {"write_bytes_sec": 7}}])
+    (limits,) = set_by(steps).values()
+    given = {name: value for name, value in limits.items() if value != "0"}
+    assert given == {"read_bytes_sec": "5", "write_bytes_sec": "7"}
+    assert len(limits) == 13

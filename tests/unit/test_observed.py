@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from guests import Guest
 from strategies import Files
 
 from salt_kvm.nouns import NOUNS
@@ -46,7 +47,8 @@ def planned(path, fields):
         path.with_suffix(".xml").read_text(),
         live.read_text() if live.exists() else None,
     )
-    seen = DomainSeen(there, Files(there=True), FACTS) if noun == "domain" else there
+    of_domain = DomainSeen(there, Files(there=True), FACTS, Guest(balloon=False))
+    seen = of_domain if noun == "domain" else there
     row = NOUNS[noun]
     state = "running" if live.exists() else "present"
     want = convert(row.spec, {**fields, "state": state}, noun)

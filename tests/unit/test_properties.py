@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from golden_cases import cases, document
+from guests import Guest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from strategies import DOMAINS, NETWORKS, Files, Walk
@@ -117,7 +118,7 @@ def planned(noun, before, after, *, active, persistent):
         text = ET.tostring(document(noun, "web1", {**SMALL[noun], **before}), encoding="unicode")
         want = convert(spec, after, "x")
         there = Observed(noun, "web1", text, text if active else None, persistent=persistent)
-        seen = DomainSeen(there, Files(there=True), FACTS, True) if noun == "domain" else there
+        seen = DomainSeen(there, Files(there=True), FACTS, Guest()) if noun == "domain" else there
         made = NOUNS[noun].plan("web1", want, seen)
         return want, [each for each in made if isinstance(each, steps.Step)]
     except SpecError:
@@ -151,10 +152,17 @@ def test_nothing_is_taken_away_that_the_pillar_does_not_allow(
     if want.state != "absent":
         # A device is pulled out only where its list is declared.
         tags = {step.device.partition("[")[0] for step in made if type(step) is steps.DetachDevice}
-        assert tags <= {tag for tag, name in LISTS.items() if name in after}
+        named = [*LISTS.items(), *SINGLE.items()]
+        assert tags <= {tag for tag, name in named if name in after}
 
 
-LISTS = {"disk": "disks", "interface": "interfaces"}
+LISTS = {
+    "disk": "disks", "interface": "interfaces", "rng": "rng", "channel": "channels",
+    "console": "consoles", "serial": "serial", "input": "inputs", "hostdev": "hostdevs",
+    "redirdev": "redirdevs", "memory": "memory_devices", "filesystem": "filesystems",
+    "watchdog": "watchdog",
+}  # fmt: skip
+SINGLE = {"channel": "agent", "vsock": "vsock"}
 
 EXAMPLES = [fields for _path, fields in cases("domain")]
 
