@@ -62,7 +62,7 @@ def anew(path: str, *, over: bool = False, keep: bool = True) -> Iterator[str]:
     """
     parent = os.path.dirname(path)
     with saying(ApplyError, path):
-        _sweep(parent)
+        sweep(parent)
         folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
         try:
             made = os.path.join(folder, os.path.basename(path))
@@ -84,7 +84,7 @@ def sync(path: str) -> None:
         os.close(handle)
 
 
-def _sweep(parent: str) -> None:
+def sweep(parent: str) -> None:
     """Remove what a run that was killed had begun here."""
     for begun in Path(parent).glob(f"{PREFIX}[0-9]*-*"):
         process = begun.name.removeprefix(PREFIX).split("-")[0]

@@ -14,6 +14,7 @@ from salt_kvm.backend.progress import Progress
 SECTOR = 512
 # The formats that it can check.
 CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk")
+IDENTICAL = "Images are identical."
 # A vpc image is rounded to whole cylinders unless it is told to keep its size.
 _EXACT = {"vpc": {"force_size": True}}
 
@@ -58,10 +59,21 @@ def convert(
         progress.end()
 
 
-def rebase(path: str, format: str, backing: str | None, backing_format: str | None) -> None:
-    """Put an image on another backing file, or on none; a guest sees what it saw."""
+def rebase(
+    path: str,
+    format: str,
+    backing: str | None,
+    backing_format: str | None,
+    *,
+    unsafe: bool = False,
+) -> None:
+    """Put an image on another backing file, or on none; a guest sees what it saw.
+
+    :param unsafe: only write the name, for a file that holds the same
+    """
+    how = ["-u"] if unsafe else []
     on = ["-b", backing or ""] + (["-F", str(backing_format)] if backing else [])
-    run(["qemu-img", "rebase", "-q", "-f", format, *on, path])
+    run(["qemu-img", "rebase", "-q", "-f", format, *how, *on, path])
 
 
 def resize(path: str, format: str, size: int, *, shrink: bool = False) -> None:
@@ -112,13 +124,79 @@ def measure(path: str, format: str, target_format: str) -> dict[str, Any]:
     return data
 
 
-def check(path: str, format: str) -> dict[str, Any]:
+def check(path: str, format: str, *, repair: str | None = None) -> dict[str, Any]:
     """Return what is wrong inside an image: ``corruptions``, ``leaks``, ``check-errors``.
 
+    :param repair: ``leaks`` or ``all``: mend it too
     :raises ApplyError: for a format that has nothing to check, or when it can't be opened
     """
-    data: dict[str, Any] = _json("check", "-f", format, path, ok=(0, 2, 3))
+    how = [] if repair is None else ["-r", repair]
+    data: dict[str, Any] = _json("check", "-f", format, *how, path, ok=(0, 2, 3))
     return data
+
+
+def commit(path: str, format: str) -> None:
+    """Write what an image adds to its backing file into that file."""
+    run(["qemu-img", "commit", "-q", "-f", format, path])
+
+
+def compare(path: str, format: str, other: str, other_format: str) -> str:
+    """Return :data:`IDENTICAL`, or where a guest would see a difference."""
+    formats = ["-f", format, "-F", other_format]
+    return run(["qemu-img", "compare", "-U", *formats, path, other], ok=(0, 1)).strip()
+
+
+def map_(path: str, format: str) -> list[dict[str, Any]]:
+    """Return the extents of an image: ``start``, ``length``, ``depth``, ``zero``, ``data``."""
+    data: list[dict[str, Any]] = _json("map", "-U", "-f", format, path)
+    return data
+
+
+def snapshot(path: str, format: str, how: str, name: str) -> None:
+    """Make (``create``), ``apply`` or ``delete`` an internal snapshot."""
+    flag = {"create": "-c", "apply": "-a", "delete": "-d"}[how]
+    run(["qemu-img", "snapshot", "-q", flag, name, "--image-opts", _opened(path, format)])
+
+
+def bitmap(
+    path: str,
+    format: str,
+    how: str,
+    name: str,
+    *,
+    granularity: int | None = None,
+    source: str | None = None,
+) -> None:
+    """Change a dirty bitmap.
+
+    :param how: ``add``, ``remove``, ``clear``, ``enable``, ``disable``, ``merge``
+    :param granularity: of a new one, in bytes
+    :param source: the bitmap of the same image that is merged into this one
+    """
+    more = [] if granularity is None else ["-g", str(granularity)]
+    what = [f"--{how}", *([str(source)] if how == "merge" else [])]
+    run(["qemu-img", "bitmap", *what, *more, "-f", format, path, name])
+
+
+def dd(
+    path: str,
+    format: str,
+    target: str,
+    target_format: str,
+    *,
+    block_size: int,
+    count: int | None,
+    skip: int,
+) -> None:
+    """Write ``count`` blocks of an image, after the ``skip`` first, into a new one."""
+    blocks = [f"bs={block_size}", f"skip={skip}", *([] if count is None else [f"count={count}"])]
+    files = [f"if={path}", f"of={target}"]
+    run(["qemu-img", "dd", "-f", format, "-O", target_format, *blocks, *files])
+
+
+def _opened(path: str, format: str) -> str:
+    """An image as QEMU's options; a comma in its name is doubled."""
+    return f"driver={format},file.driver=file,file.filename={_word(path)}"
 
 
 def faults(path: str, format: str) -> int:

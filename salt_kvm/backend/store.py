@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from salt_kvm.backend import copying, header, lock, qemu_img
 from salt_kvm.backend.client import Client
-from salt_kvm.backend.files import anew, saying, sync
+from salt_kvm.backend.files import anew, saying, sweep, sync
 from salt_kvm.backend.progress import Progress, Report
 from salt_kvm.errors import ApplyError, ObserveError
 from salt_kvm.plan.steps import Source
@@ -56,17 +56,27 @@ class Entry:
     def size(self) -> int:
         return int(self.record["virtual_size"])
 
-    @property
-    def clones(self) -> list[str]:
-        """The images that were made to stand on it, if they still do or not."""
-        with suppress(FileNotFoundError):
-            return (Path(self.folder) / "clones").read_text().splitlines()
-        return []
+    def clones(self) -> Iterator[tuple[str, bool | None]]:
+        """Yield the images that were made to stand on it, and whether each is gone.
+
+        ``None``: that can't be told, as its file system is not there or is another one.
+        """
+        try:
+            lines = (Path(self.folder) / "clones").read_text().splitlines()
+        except FileNotFoundError:
+            return
+        for device, _, path in (line.partition(" ") for line in lines):
+            folder = os.path.dirname(path)
+            there = os.path.isdir(folder) and str(os.stat(folder).st_dev) == device
+            yield path, not os.path.exists(path) if there else None
 
     def add_clone(self, path: str) -> None:
-        """Note that an image stands on this one."""
+        """Note that an image stands on this one, and on which file system that is."""
+        device = os.stat(os.path.dirname(path)).st_dev
         with open(os.path.join(self.folder, "clones"), "a", encoding="utf-8") as file:
-            file.write(f"{path}\n")
+            file.write(f"{device} {path}\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,7 @@ class Store:
             saying(ApplyError, self.folder),
         ):
             os.makedirs(self.folder, mode=0o755, exist_ok=True)
+            sweep(self.folder)
             wanted = self._wanted(source)
             with saying(ApplyError, source.address):
                 known = _state_of(source.address) if wanted is None else wanted
