@@ -165,8 +165,8 @@ class _Walk:
 
         Each change is made after it was told, so that who stops at the first changes nothing.
         """
-        rows = VARIANTS.get(seen.tag, ())
-        stale = [row for row in rows if _varies(seen, want, *row.where)]
+        rows = VARIANTS.get(seen.tag)
+        stale = [row for row in rows if _varies(seen, want, *row.where)] if rows else None
         for name, value in want.attrib.items():
             if seen.get(name) != value:
                 yield from _attribute(seen, name, value, at)
@@ -176,9 +176,11 @@ class _Walk:
             yield Difference(at.path(), *shown, raw=text)
             seen.text = want.text
         # What stands below is compared with the new variant; what is beside it is not.
-        _drop(seen, want, [row for row in stale if not row.where[0]])
+        if stale:
+            _drop(seen, want, [row for row in stale if not row.where[0]])
         yield from self._children(seen, want, at)
-        _drop(seen, want, [row for row in stale if row.where[0]], but=want)
+        if stale:
+            _drop(seen, want, [row for row in stale if row.where[0]], but=want)
 
     def fits(self, above: _Where, want: ET.Element, seen: ET.Element) -> bool:
         """Tell whether an element is as declared."""

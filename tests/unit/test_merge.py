@@ -290,7 +290,8 @@ def test_what_fits_nowhere_is_paired_by_place():
 def test_a_card_that_is_changed_is_one_of_its_type():
     user = "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"
     bridge = user.replace("user", "bridge").replace("01'/>", "02'/><source bridge='a'/>")
-    result = merged(devices(bridge + user), interfaces=[{"user": True}, {"bridge": "b"}])
+    cards = [{"user": True, "model": "e1000"}, {"bridge": "b"}]
+    result = merged(devices(bridge + user), interfaces=cards)
     assert paths(result)["devices/interface[b]/source/@bridge"] == ("a", "b")
     types = [card.get("type") for card in result.xml.iterfind("devices/interface")]
     assert types == ["bridge", "user"]
@@ -323,6 +324,14 @@ def test_another_bus_keeps_the_target_that_is_declared():
     )
     assert disk.find("address") is None
     assert disk.find("target").attrib == {"bus": "scsi", "dev": "sdk"}
+
+
+def test_another_bus_keeps_the_address_that_is_declared():
+    address = "<address type='drive' controller='0' bus='0' target='0' unit='3'/>"
+    seen = devices("<disk><target dev='sdk' bus='usb'/><address type='usb' bus='0'/></disk>")
+    want = devices(f"<disk><target dev='sdk' bus='sata'/>{address}</disk>")
+    disk = merge(seen, Intent(want)).xml.find("devices/disk")
+    assert ET.fromstring(address).attrib.items() <= disk.find("address").attrib.items()
 
 
 CONTROLLERS = """
