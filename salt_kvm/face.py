@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -180,7 +181,8 @@ def _world(salt: Salt, uri: str | None) -> World:
     world: World = context[key]
     world.begin(salt.get("__instance_id__"))
     folder = salt["__opts__"].get("kvm.store") or _declared(salt, "store") or DEFAULT_STORE
-    world.client = _engine("backend.client").Client(folder, _fetcher(salt), _hasher(salt))
+    callbacks = _fetcher(salt), _hasher(salt), _reporter(salt)
+    world.client = _engine("backend.client").Client(folder, *callbacks)
     return world
 
 
@@ -199,6 +201,26 @@ def _fetcher(salt: Salt) -> Callable[[str, str], str]:
         return str(path)
 
     return fetch
+
+
+def _reporter(salt: Salt) -> Callable[[str, int | None, int], None]:
+    """Who is told how far long work is: the terminal of ``salt-call``, and the master's events."""
+    options = salt["__opts__"]
+    terminal = str(options.get("__cli", "")).startswith("salt-call")
+    masterless = options.get("file_client") == "local"
+
+    def report(what: str, percent: int | None, done: int) -> None:
+        share = f"{done // 1024**2} MiB" if percent is None else f"{percent} %"
+        if terminal:
+            print(f"{what}: {share}", file=sys.stderr, flush=True)
+        if not masterless:
+            tag = f"salt/kvm/{options['id']}/progress/{what.split()[0]}"
+            data = {"what": what, "percent": percent, "done": done}
+            # A courtesy: that nobody hears of the work must not end it.
+            with suppress(Exception):
+                salt["__salt__"]["event.send"](tag, data)
+
+    return report
 
 
 def _hasher(salt: Salt) -> Callable[[str], str | None]:

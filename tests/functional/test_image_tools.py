@@ -237,7 +237,6 @@ def test_only_what_nothing_stands_on_is_pruned(image, make, run, folder):
         chain = ["qemu-img", "info", "--backing-chain", "--output=json", "-U", str(path)]
         assert json.loads(subprocess.check_output(chain))
     virsh("undefine", f"{PREFIX}uses")
-    assert image.prune()["kept"] == 3
     os.unlink(elsewhere / "moved.qcow2")
     assert image.prune()["kept"] == 2
     # It is fetched again where it is wanted again.

@@ -219,6 +219,7 @@ def section(place):
         "graphics": [{"type": "vnc", "listen": "127.0.0.1"}],
     }
     return {
+        "store": str(place / "store"),
         "networks": {name: network},
         "pools": {name: {"type": "dir", "path": str(place / "pool"), "autostart": True}},
         "images": {image: {"size": "16MiB", "mode": "0640"}},

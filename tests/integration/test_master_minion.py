@@ -161,3 +161,19 @@ def test_what_is_taken_away_comes_back(second, apply):
     assert set(results(again).values()) == {True}, again
     assert {f"kvm-{noun}-{NAME}" for noun in ("network", "pool", "domain")} == set(changes(again))
     assert virsh("domstate", NAME).strip() == "running"
+
+
+def test_progress_comes_as_events(ask, master, minion, event_listener, place):
+    """Two GiB of nothing take no space, and some seconds to read."""
+    source = place / "large.raw"
+    with source.open("wb") as file:
+        file.truncate(2 * 1024**3)
+    before = time.time()
+    assert ask("kvm_image.create", f"{place}/clone.raw", f"source={source}") is True
+    pattern = (master.id, f"salt/kvm/{minion.id}/progress/copy")
+    found = event_listener.wait_for_events([pattern], after_time=before, timeout=30)
+    assert found.matches, found
+    told = [event.data["data"] for event in event_listener.get_events([pattern], after_time=before)]
+    assert {each["what"] for each in told} == {f"copy of {source}"}
+    assert all(0 <= each["percent"] <= 100 for each in told)
+    assert (place / "store").is_dir()

@@ -1,6 +1,7 @@
 """File roots without a master, on a Python that lacks what the library needs."""
 
 import os
+import re
 
 import pytest
 
@@ -85,3 +86,14 @@ def test_one_run_installs_it_and_makes_everything(lacking, place):
     second = minion.apply("kvm").states
     assert set(results(second).values()) == {True}, second
     assert changes(second) == {}
+
+
+def test_progress_is_told_on_the_terminal(lacking, place):
+    source = place / "large.raw"
+    with source.open("wb") as file:
+        file.truncate(2 * 1024**3)
+    ran = lacking().call("kvm_image.create", f"{place}/clone.raw", f"source={source}")
+    assert ran.value is True, ran.said
+    shares = re.findall(rf"^copy of {source}: (\d+) %$", ran.said, re.MULTILINE)
+    assert shares, ran.said
+    assert shares == sorted(shares, key=int)
