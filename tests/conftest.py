@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from functional.daemon import Daemon
 
 ROOT = Path(__file__).parents[1]
 URI = "qemu:///system"
@@ -66,23 +67,6 @@ def pytest_collection_modifyitems(items):
         kind = item.path.relative_to(ROOT / "tests").parts[0]
         if kind in ("integration", "hosts"):
             item.add_marker(pytest.mark.xdist_group(kind))
-
-
-# Its files and, but for the sockets in $1, its state are its own.
-OWN_LIBVIRTD = """
-set -e
-for place in /run /var/lib /var/log /var/cache /etc; do
-    mkdir -p $place/libvirt
-    mount -t tmpfs -o mode=755 tmpfs $place/libvirt
-done
-echo 'stdio_handler = "file"' > /etc/libvirt/qemu.conf
-cat > /etc/libvirt/libvirtd.conf <<END
-unix_sock_dir = "$1"
-auth_unix_rw = "none"
-auth_unix_ro = "none"
-END
-libvirtd --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/own.pid
-"""
 
 
 # Not every PID 1 buries the dead at once, and libvirt waits for a guest that it kills to be buried.
@@ -165,47 +149,26 @@ def _daemons(log):
             _remove_chains()
 
 
-class OwnLibvirtd(NamedTuple):
-    """A libvirtd that a test has to itself, at ``uri``."""
-
-    uri: str
-
-    def virsh(self, *arguments):
-        command = ["virsh", "--quiet", "--connect", self.uri, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-    def names(self):
-        """Return all domains with their states."""
-        rows = [line.split(maxsplit=2) for line in self.virsh("list", "--all").splitlines()]
-        return {row[1]: row[2] for row in rows if row}
-
-    def everything(self):
-        """Return the domains' states and documents."""
-        return {name: (is_, self.virsh("dumpxml", name)) for name, is_ in self.names().items()}
-
-
 @pytest.fixture
-def own_libvirtd(libvirtd):
-    """A libvirtd with nothing in it; it and its guests end with the namespaces that they are in."""
+def own_libvirtd(libvirtd_apart):
+    """A libvirtd with nothing in it, for a test of what touches all of a host."""
+    yield libvirtd_apart
+    libvirtd_apart.empty()
+
+
+@pytest.fixture(scope="module")
+def libvirtd_apart(libvirtd):
+    """A second libvirtd, which knows nothing of the machine's."""
     if os.getuid() != 0:
         pytest.skip("only root can start a libvirtd of its own")
-    namespaces = ["--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child"]
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "sh", "-c", OWN_LIBVIRTD]
     with tempfile.TemporaryDirectory(prefix="salt-kvm-libvirtd-", dir="/var/tmp") as folder:
         os.chmod(folder, 0o755)
-        log = Path(folder) / "log"
-        with log.open("w") as output:
-            daemon = subprocess.Popen([*command, "sh", folder], stdout=output, stderr=output)
-        made = OwnLibvirtd(f"qemu+unix:///system?socket={folder}/libvirt-sock")
+        daemon = Daemon(folder)
         try:
-            deadline = time.monotonic() + 30
-            while "libvirt" not in made.virsh("version", "--daemon"):
-                assert time.monotonic() < deadline, f"libvirtd does not answer: {log.read_text()}"
-                time.sleep(0.1)
-            yield made
+            daemon.start()
+            yield daemon
         finally:
-            daemon.kill()
-            daemon.wait()
+            daemon.close()
 
 
 def _start(name, log):

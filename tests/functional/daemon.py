@@ -84,6 +84,22 @@ class Daemon:
         )
         return found
 
+    def names(self):
+        """Return all domains with their states."""
+        rows = [line.split(maxsplit=2) for line in self.virsh("list", "--all").splitlines()]
+        return {row[1]: row[2] for row in rows if row}
+
+    def everything(self):
+        """Return the domains' states and documents."""
+        return {name: (is_, self.virsh("dumpxml", name)) for name, is_ in self.names().items()}
+
+    def empty(self):
+        """Remove all domains and networks."""
+        for kind in ("", "net-"):
+            for name in self.virsh(f"{kind}list", "--all", "--name").split():
+                self.virsh(f"{kind}destroy", name)
+                self.virsh(f"{kind}undefine", name)
+
     def close(self):
         """End everything that was started in its network: daemon, dnsmasq, guests."""
         for pid in self._inside():
