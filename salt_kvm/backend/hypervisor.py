@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,6 +91,8 @@ START_DAEMON = "start libvirtd, or on modular hosts virtqemud.socket and its sib
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.25
 
+_RUNNING = re.compile(r"<domain\s[^>]*\bid=")
+
 Given = ParamSpec("Given")
 Got = TypeVar("Got")
 
@@ -123,6 +126,7 @@ class Hypervisor:
         self.libvirt = _libvirt()
         self._patience = 0.0
         self._link: Any = self._open()
+        self._handles: dict[str, Any] | None = None
 
     def alive(self) -> bool:
         """Tell whether the connection still stands, as far as its last call knows."""
@@ -159,26 +163,54 @@ class Hypervisor:
         :param autostart: false where nobody will ask for it, which saves a call
         """
         with self._saying(ObserveError, f"{kind} {name}"):
+            listed = self._listed(name) if kind == "domain" else None
+            if listed is not None:
+                seen = self._observe(kind, name, listed, autostart=autostart)
+                # What was listed may be gone by now, or have another name.
+                if seen is not None and f"<name>{name}</name>" in seen.xml:
+                    return seen
             found = self._find(kind, name)
             return None if found is None else self._observe(kind, name, found, autostart=autostart)
 
+    def _listed(self, name: str) -> Any:
+        """Return libvirt's handle of a domain: one list saves a look-up for each of hundreds.
+
+        Only what is read by a handle is believed, so its age does not matter.
+        """
+        if self._handles is None:
+            self._handles = {each.name(): each for each in self._connection.listAllDomains(0)}
+        return self._handles.get(name)
+
     def _observe(self, kind: str, name: str, found: Any, *, autostart: bool) -> Observed | None:
         try:
-            inactive = self.flag(KINDS[kind].inactive)
-            secure = self.flag("VIR_DOMAIN_XML_SECURE") if kind == "domain" else 0
-            active = found.ID() != -1 if kind == "domain" else bool(found.isActive())
+            xml, live = self._documents(kind, found)
             return Observed(
                 kind=kind,
                 name=name,
-                xml=found.XMLDesc(inactive | secure),
-                live=found.XMLDesc(secure) if active else None,
+                xml=xml,
+                live=live,
                 autostart=autostart and bool(found.autostart()),
-                persistent=not active or bool(found.isPersistent()),
+                persistent=live is None or bool(found.isPersistent()),
             )
         except self.libvirt.libvirtError as error:
             if self._code(error) == KINDS[kind].missing:
                 return None
             raise
+
+    def _documents(self, kind: str, found: Any) -> tuple[str, str | None]:
+        """Return the definition, and the document of what runs; ``None`` where it is off.
+
+        A domain is not asked whether it runs: its document has an ID only then, and is its
+        definition otherwise (https://libvirt.org/formatdomain.html#general-metadata).
+        """
+        inactive = self.flag(KINDS[kind].inactive)
+        if kind != "domain":
+            return found.XMLDesc(inactive), found.XMLDesc(0) if found.isActive() else None
+        secure = self.flag("VIR_DOMAIN_XML_SECURE")
+        now = found.XMLDesc(secure)
+        if _RUNNING.match(now):
+            return found.XMLDesc(inactive | secure), now
+        return now, None
 
     @_again
     def read_all(self, kind: str) -> dict[str, Observed]:
@@ -502,7 +534,7 @@ class Hypervisor:
             yield
         except self.libvirt.libvirtError as cause:
             if not self.alive():
-                self._link, self._patience = None, PATIENCE_SECONDS
+                self._link, self._handles, self._patience = None, None, PATIENCE_SECONDS
                 text = f"{what}: the connection to {self.uri} broke: {_text(cause)}"
                 raise LostError(f"{text}; {START_DAEMON}, then run this again") from cause
             raise error(f"{what}: {_text(cause)}") from cause

@@ -12,7 +12,7 @@ from salt_kvm.plan.domain import DomainSeen
 from salt_kvm.plan.pool import PoolSeen
 from salt_kvm.seen import FileSeen
 
-from .conftest import BRIDGE, PREFIX
+from .conftest import BRIDGE, PREFIX, virsh
 
 SCHEMAS = {
     "domain": "domain",
@@ -91,6 +91,9 @@ def test_what_libvirt_makes_of_it_is_no_drift(libvirtd, noun, path, fields):
     hypervisor = Hypervisor(libvirtd)
     text = ET.tostring(document(noun, name, fields), encoding="unicode")
     hypervisor.define(noun, text)
+    if noun == "domain":
+        inactive = virsh("dumpxml", "--inactive", "--security-info", name)
+        assert hypervisor.read(noun, name).xml.strip() == inactive.strip()
     target = converge.aim(noun, name, {**fields, "autostart": False, "state": "present"})
     plan = target.plan(seen_as(noun, hypervisor.read(noun, name), fields))
     assert (converge.changes(plan.steps), plan.waiting) == ({}, [])
