@@ -19,6 +19,7 @@ def present(
     permissions=None,
     encryption=None,
     source=None,
+    source_hash=None,
     shrink=None,
     xml=None,
     connection=None,
@@ -35,8 +36,10 @@ def present(
     :param dict backing: ``path`` and ``format`` of the image that a new volume stands on
     :param dict permissions: ``owner``, ``group``, ``mode``; undeclared is left alone
     :param dict encryption: ``secret``: the UUID of the libvirt secret of a new LUKS volume
-    :param str source: absolute path of a file, in the volume's format, that a new volume gets as
-        its contents
+    :param str source: what a new volume gets as its contents, in the volume's format: an absolute
+        path, or an address that Salt's file client fetches; it may be compressed
+    :param str source_hash: its checksum, or the address of a file with it; needed for what is from
+        elsewhere
     :param bool shrink: cut off the end of a volume that is larger, with what it holds; default
         false
     :param str xml: libvirt XML (what stands inside ``<volume>``) to merge in:
@@ -63,6 +66,7 @@ def wiped(
     permissions=None,
     encryption=None,
     source=None,
+    source_hash=None,
     shrink=None,
     xml=None,
     connection=None,

@@ -125,7 +125,9 @@ def _unknown_file(view: View, name: str, of_pool: Observed | None) -> Any:
 
 
 def _source(view: View, want: StorageVolume) -> Any:
-    return None if want.source is None else view.image(want.source, want.format or "raw")
+    address = (want.source or "").removeprefix("file://")
+    direct = view.world.local and volumes.direct(address, want.source_hash)
+    return view.image(address, want.format or "raw") if direct else None
 
 
 def _domain(view: View, name: str, want: Domain) -> Any:

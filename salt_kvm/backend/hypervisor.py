@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import RawIOBase
 from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 
 from salt_kvm.errors import (
@@ -408,18 +409,32 @@ class Hypervisor:
                 raise NotFoundError(f"there is no volume {source!r} in pool {pool!r}; declare it")
             self._get("pool", pool).createXMLFrom(xml, found, 0)
 
-    def upload(self, pool: str, name: str, file: IO[bytes]) -> None:
-        """Write a file into a volume, its holes as holes."""
+    def upload(
+        self, pool: str, name: str, file: RawIOBase, count: Callable[[int], None], *, sparse: bool
+    ) -> None:
+        """Write a file into a volume; ``count`` is told of each part.
+
+        :param sparse: skip its holes: of a volume that held something that would stay in them
+        """
+
+        def part(_stream: Any, length: int, _: Any) -> bytes:
+            data = file.read(length) or b""
+            count(len(data))
+            return data
+
         with self._saying(ApplyError, f"uploading into volume {pool}/{name}"):
-            sparse = self.flag("VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM")
             stream = self._connection.newStream()
-            self._volume(pool, name).upload(stream, 0, 0, sparse)
-            stream.sparseSendAll(
-                lambda _stream, length, _: file.read(length),
-                lambda _stream, _: _extent(file),
-                lambda _stream, length, _: file.seek(length, os.SEEK_CUR),
-                None,
-            )
+            flags = self.flag("VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM") if sparse else 0
+            self._volume(pool, name).upload(stream, 0, 0, flags)
+            if sparse:
+                stream.sparseSendAll(
+                    part,
+                    lambda _stream, _: _extent(file),
+                    lambda _stream, length, _: file.seek(length, os.SEEK_CUR),
+                    None,
+                )
+            else:
+                stream.sendAll(part, None)
             stream.finish()
 
     def download(self, pool: str, name: str, file: IO[bytes]) -> None:
@@ -540,7 +555,7 @@ class Hypervisor:
             raise error(f"{what}: {_text(cause)}") from cause
 
 
-def _extent(file: IO[bytes]) -> tuple[bool, int]:
+def _extent(file: RawIOBase) -> tuple[bool, int]:
     """Tell whether data or a hole comes next in a file, and how much of it."""
     at = file.tell()
     end = os.fstat(file.fileno()).st_size

@@ -181,14 +181,11 @@ def _adopt_volume(step: steps.AdoptVolume, seen: Observed | None, world: World) 
 
 @perform.register
 def _create_volume(step: steps.CreateVolume, seen: Observed | None, world: World) -> Undo:
-    volume.create(world.hypervisor, step.name, step.xml)
+    if step.source is None:
+        volume.create(world.hypervisor, step.name, step.xml)
+    else:
+        volume.create_from(world.hypervisor, step, step.source, Store(world.client))
     return partial(volume.delete, world.hypervisor, step.name)
-
-
-@perform.register
-def _upload_volume(step: steps.UploadVolume, seen: Observed, world: World) -> Undo:
-    volume.upload(world.hypervisor, step.name, step.source)
-    return lambda: None
 
 
 @perform.register

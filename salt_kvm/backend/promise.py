@@ -90,7 +90,6 @@ def _resize_volume(step: steps.ResizeVolume, seen: Observed, promises: Promises)
 
 
 @promise.register(steps.SetSecret)
-@promise.register(steps.UploadVolume)
 @promise.register(steps.WipeVolume)
 @promise.register(steps.BuildPool)
 @promise.register(steps.RefreshPool)

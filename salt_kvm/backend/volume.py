@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import IO
+from contextlib import suppress
+from io import RawIOBase
 
+from salt_kvm.backend import copying, images
 from salt_kvm.backend.files import anew, saying
 from salt_kvm.backend.hypervisor import Hypervisor
-from salt_kvm.errors import ApplyError, ObserveError
+from salt_kvm.backend.progress import Progress, Report, silent
+from salt_kvm.backend.store import Store
+from salt_kvm.errors import ApplyError, KvmError, ObserveError
+from salt_kvm.plan.steps import CreateVolume, Source
 from salt_kvm.seen import Observed
+from salt_kvm.spec.types import Size
+from salt_kvm.xml.volume import capacity, resized
+from salt_kvm.xml.volume import format as format_of
 
 PART = 1024**2
 
@@ -38,12 +46,74 @@ def clone(hypervisor: Hypervisor, name: str, xml: str, source: str) -> None:
     hypervisor.clone_volume(name.partition("/")[0], xml, source.partition("/")[2])
 
 
-def upload(hypervisor: Hypervisor, name: str, source: str) -> None:
-    """Write a file of this host into a volume; what is a hole in one stays one in the other."""
+def create_from(hypervisor: Hypervisor, step: CreateVolume, source: Source, store: Store) -> None:
+    """Make a volume that holds what its source does; it is whole or not there."""
+    with store.used():
+        path, format, size = _contents(source, store)
+        if format != step.format:
+            raise ApplyError(
+                f"{source.address} is a {format} image, but volume {step.name} is declared as "
+                f"{step.format}; declare its format"
+            )
+        if step.size is not None and step.size < size:
+            raise ApplyError(
+                f"{source.address} has {Size(size)}, more than the declared {step.size}; "
+                "declare more, or leave capacity out"
+            )
+        create(hypervisor, step.name, resized(step.xml, max(size, step.size or 0)))
+        try:
+            upload(hypervisor, step.name, path, store.client.report, new=True)
+            # What was uploaded says its own size.
+            if format != "raw" and step.size is not None and step.size > size:
+                resize(hypervisor, step.name, step.size, shrink=False)
+        except BaseException:
+            with suppress(KvmError):
+                delete(hypervisor, step.name)
+            raise
+
+
+def direct(address: str, hash: str | None) -> bool:
+    """Tell whether a source is uploaded as it stands, and need not go through the store."""
+    there = address.startswith("/") and os.path.isfile(address)
+    return hash is None and there and copying.compression(address) is None
+
+
+def _contents(source: Source, store: Store) -> tuple[str, str, int]:
+    """Return the path, the format and the size (bytes) of the image that a source is."""
+    if direct(source.address, source.hash):
+        seen = images.see(source.address, None)
+        if seen is not None and seen.size is not None:
+            return source.address, str(seen.format), seen.size
+    entry = store.bring(source)
+    return entry.image, entry.format, entry.size
+
+
+def upload(
+    hypervisor: Hypervisor, name: str, source: str, report: Report = silent, *, new: bool = False
+) -> None:
+    """Write a file of this host into a volume, which keeps its size if it is larger.
+
+    :param new: the volume holds nothing, so that the file's holes can stay holes
+    """
     pool, _, volume = name.partition("/")
-    with saying(ApplyError, source), open(source, "rb") as file:
-        hypervisor.upload(pool, volume, file)
+    before = _raw_capacity(hypervisor, name)
+    # Unbuffered: a buffer does not learn that the search for holes moves the position.
+    with saying(ApplyError, source), open(source, "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        data = min(found.st_blocks * 512, found.st_size) if new else found.st_size
+        progress = Progress(f"upload into volume {name}", data, report)
+        hypervisor.upload(pool, volume, file, progress.add, sparse=new)
+        progress.end()
     hypervisor.call("pool", pool, "refreshing", "refresh", 0)
+    # A hole at the end of a file cuts a volume that is a file off there.
+    if before > _raw_capacity(hypervisor, name) > 0:
+        resize(hypervisor, name, before, shrink=False)
+
+
+def _raw_capacity(hypervisor: Hypervisor, name: str) -> int:
+    """Return the size of a raw volume, 0 of any other: that says its own size."""
+    seen = read(hypervisor, name)
+    return capacity(seen.xml) if seen is not None and format_of(seen.xml) == "raw" else 0
 
 
 def download(hypervisor: Hypervisor, name: str, target: str) -> None:
@@ -71,11 +141,11 @@ def blank(path: str | None) -> bool | None:
     """Tell whether a file or device holds nothing but zeros; ``None`` where it can't be read."""
     if path is None or not os.path.exists(path):
         return None
-    with saying(ObserveError, path), open(path, "rb") as file:
+    with saying(ObserveError, path), open(path, "rb", buffering=0) as file:
         return not any(any(part) for part in _data(file))
 
 
-def _data(file: IO[bytes]) -> Iterator[bytes]:
+def _data(file: RawIOBase) -> Iterator[bytes]:
     """The parts of a file that are no holes."""
     end, at = file.seek(0, os.SEEK_END), 0
     while at < end:
@@ -86,7 +156,7 @@ def _data(file: IO[bytes]) -> Iterator[bytes]:
                 return
             raise
         file.seek(at)
-        part = file.read(PART)
+        part = file.read(PART) or b""
         at += len(part)
         yield part
 

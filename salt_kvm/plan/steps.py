@@ -231,20 +231,23 @@ class AdoptVolume(ObjectStep, frozen=True, kw_only=True):
 
 
 class CreateVolume(ObjectStep, frozen=True, kw_only=True):
-    """Make a volume, named ``pool/volume``; ``path`` is where it will be, if that is sure."""
+    """Make a volume, named ``pool/volume``, and write its source into it.
+
+    ``path`` is where it will be, if that is sure; without a size it takes that of its source or
+    backing file.
+    """
 
     xml: str
     path: str | None
+    format: str = "raw"
+    size: Size | None = None
+    source: Source | None = None
     did = "created {kind} {name}"
     would = "create {kind} {name}"
 
-
-class UploadVolume(ObjectStep, frozen=True, kw_only=True):
-    """Write a file of this host into a new volume."""
-
-    source: str
-    did = "uploaded {source} into {kind} {name}"
-    would = "upload {source} into {kind} {name}"
+    def sentence(self, *, done: bool) -> str:
+        source = f" from {self.source.address}" if self.source is not None else ""
+        return f"{super().sentence(done=done)}{source}"
 
 
 class ResizeVolume(ObjectStep, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ from salt_kvm.plan.steps import (
     RefreshPool,
     ResizeVolume,
     SetOwnership,
+    Source,
     Step,
-    UploadVolume,
     WipeVolume,
     change,
 )
@@ -46,7 +46,8 @@ class VolumeSeen(msgspec.Struct, frozen=True):
 
     ``pool`` is looked at only where there is no volume. ``stale`` is one whose file went without
     libvirt, ``file`` a file that came without it. ``blank`` is asked only of what is to be wiped;
-    ``None`` is unknown. ``runners`` tells the running domains that have the volume as a disk.
+    ``None`` is unknown. ``source`` is a file of the host that is uploaded as it stands; any other
+    is fetched first. ``runners`` tells the running domains that have the volume as a disk.
     """
 
     volume: Observed | None
@@ -110,14 +111,16 @@ def _creation(name: str, want: StorageVolume, seen: VolumeSeen) -> Iterator[Step
         name=name,
         xml=ET.tostring(document, encoding="unicode"),
         path=_path(name, seen.pool, kind),
+        format=want.format or "raw",
+        size=size,
+        source=None if want.source is None else Source(_address(want.source), want.source_hash),
         changes={"volume": change(None, _told(want, size))},
-        needs=(active, *_needs(want)),
+        needs=(active, *_needs(want, seen.source)),
     )
-    if want.source is not None:
-        yield UploadVolume(kind="volume", name=name, source=want.source)
-        # What was uploaded says its own size.
-        if want.format not in (None, "raw") and size != (seen.source and seen.source.size):
-            yield ResizeVolume(kind="volume", name=name, size=Size(size or 0))
+
+
+def _address(source: str) -> str:
+    return source.removeprefix("file://")
 
 
 def _size(where: str, want: StorageVolume, source: FileSeen | None) -> Size | None:
@@ -144,12 +147,16 @@ def _told(want: StorageVolume, size: Size | None) -> dict[str, object]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _needs(want: StorageVolume) -> Iterator[Need]:
+def _needs(want: StorageVolume, source: FileSeen | None) -> Iterator[Need]:
     if want.backing is not None:
         yield Need("file", want.backing.path, MEDIUM, want.backing.format)
         yield Need("unwritten", want.backing.path, "what stands on it would be lost; take a copy")
-    if want.source is not None:
-        yield Need("file", want.source, MEDIUM, want.format or "raw")
+    if want.encryption is not None:
+        yield Need("secret", want.encryption.secret, "declare it under kvm:secrets")
+    if source is not None:
+        yield Need("file", source.path, MEDIUM, want.format or "raw")
+    elif want.source is not None:
+        yield Need("source", _address(want.source), "correct the path", want.source_hash)
 
 
 def _path(name: str, pool: Observed | None, kind: str) -> str | None:

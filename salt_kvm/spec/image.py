@@ -49,7 +49,7 @@ class Options(Spec, frozen=True, kw_only=True):
         return declared
 
 
-def _trusted(source: str) -> bool:
+def trusted(source: str) -> bool:
     """What comes from this host or from its master needs no checksum to be what it should be."""
     return source.startswith(("/", "file://", "salt://"))
 
@@ -86,7 +86,7 @@ class Content(Spec, frozen=True, kw_only=True):
                 raise ValueError(f"{needless[0]!r} goes with 'source'")
         elif self.backing:
             raise ValueError("an image has either a 'source' or a 'backing' file")
-        elif self.source_hash is None and not _trusted(self.source):
+        elif self.source_hash is None and not trusted(self.source):
             raise ValueError(
                 "'source_hash' is needed with a 'source' from elsewhere; "
                 "give the checksum, or the address of the file with it"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from salt_kvm.spec.image import Address, trusted
 from salt_kvm.spec.pool import Permissions
 from salt_kvm.spec.types import Allocation, Path, Size, Spec
-from salt_kvm.spec.values import Uuid
+from salt_kvm.spec.values import Text, Uuid
 
 FileFormat = Literal["raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc"]
 # A partition of a ``disk`` pool has a type in place of a format.
@@ -41,7 +42,8 @@ class StorageVolume(Spec, frozen=True, kw_only=True):
     backing: Backing | None = None
     permissions: Permissions | None = None
     encryption: VolumeEncryption | None = None
-    source: Path | None = None
+    source: Address | None = None
+    source_hash: Text | None = None
     shrink: bool | None = None
     xml: str | None = None
 
@@ -50,5 +52,12 @@ class StorageVolume(Spec, frozen=True, kw_only=True):
             raise ValueError("a volume with 'backing' has format: qcow2 (or qed, vmdk)")
         if self.capacity is not None and (self.allocation or 0) > self.capacity:
             raise ValueError("'allocation' is not larger than 'capacity'")
+        if self.source_hash is not None and self.source is None:
+            raise ValueError("'source_hash' goes with 'source'")
+        if self.source is not None and self.source_hash is None and not trusted(self.source):
+            raise ValueError(
+                "'source_hash' is needed with a 'source' from elsewhere; "
+                "give the checksum, or the address of the file with it"
+            )
         if self.source is not None and (self.backing is not None or self.encryption is not None):
             raise ValueError("a 'source' is the whole volume; leave out 'backing' and 'encryption'")

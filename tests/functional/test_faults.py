@@ -13,6 +13,7 @@ from .conftest import PREFIX, nat, virsh
 
 NAME = f"{PREFIX}fault"
 NETWORK = f"{PREFIX}faultnet"
+POOL = f"{PREFIX}faultpool"
 # What only frees or names what the process already has can't fail.
 HARMLESS = (
     "Free",
@@ -88,7 +89,9 @@ def inject(monkeypatch):
 def state_of_things(folder):
     """What must be as before: definitions, what runs and where, and every file."""
     seen = {}
-    for kind in ("", "net-"):
+    secrets = [line.split()[1:] for line in virsh("secret-list").splitlines()]
+    seen["secrets"] = [words for words in secrets if NAME in words]
+    for kind in ("", "net-", "pool-"):
         for name in virsh(f"{kind}list", "--all", "--name").split():
             if name.startswith(PREFIX):
                 root = ET.fromstring(virsh(f"{kind}dumpxml", "--inactive", name))
@@ -114,6 +117,11 @@ def clean():
     virsh("undefine", NAME)
     virsh("net-destroy", NETWORK)
     virsh("net-undefine", NETWORK)
+    virsh("pool-destroy", POOL)
+    virsh("pool-undefine", POOL)
+    for line in virsh("secret-list").splitlines():
+        if NAME in line:
+            virsh("secret-undefine", line.split()[0])
 
 
 def new_guest(folder, network):
@@ -162,6 +170,29 @@ def new_network(folder, network):
     return "kvm_network.running", {"name": NETWORK, "autostart": True, **fields}
 
 
+def new_pool(folder, network):
+    permissions = {"owner": "nobody", "mode": "0755"}
+    fields = {"path": f"{folder}/pool", "permissions": permissions, "autostart": True}
+    return "kvm_pool.running", {"name": POOL, **fields}
+
+
+def active_pool(folder, network):
+    """Without what an earlier fault left undone."""
+    for path in folder.iterdir():
+        path.unlink()
+    virsh("pool-destroy", POOL)
+    return "kvm_pool.running", {"name": POOL, "path": str(folder)}
+
+
+def new_volume(folder, network):
+    fields = {"capacity": "1MiB", "format": "qcow2", "permissions": {"mode": "0640"}}
+    return "kvm_volume.present", {"name": f"{POOL}/a.qcow2", **fields}
+
+
+def new_secret(folder, network):
+    return "kvm_secret.present", {"name": NAME, "usage": "tls", "value": "one"}
+
+
 def owned_image(folder, network):
     fields = {"size": "1MiB", "owner": "nobody", "group": "nogroup", "mode": "0600"}
     return "kvm_image.present", {"name": f"{folder}/owned.raw", **fields}
@@ -175,6 +206,9 @@ SCENARIOS = [
     (off_guest, removed_guest),
     (None, new_network),
     (None, owned_image),
+    (None, new_pool),
+    (active_pool, new_volume),
+    (None, new_secret),
 ]
 
 
@@ -217,7 +251,7 @@ def prepare(run, before, folder, network):
     if before is None:
         clean()
         for path in folder.iterdir():
-            path.unlink()
+            path.rmdir() if path.is_dir() else path.unlink()
         return
     function, arguments = before(folder, network)
     told = run()(function, **arguments)

@@ -240,3 +240,20 @@ def test_what_holds_a_value_shows_itself_to_nobody(run):
         assert VALUE not in f"{each} {each!r}"
     step = SetSecret(kind="secret", name="tls/a", value=value)
     assert VALUE not in f"{step} {step.sentence(done=True)}"
+
+
+def test_a_luks_volume_takes_its_passphrase_from_a_secret(converge, run, folder):
+    """What is written through LUKS is not on the disk; without the secret nothing is made."""
+    pool, uuid = f"{PREFIX}luks", UUID.format(os.getpid())
+    assert run()("kvm_pool.running", name=pool, path=f"{folder}/vols")["result"] is True
+    fields = {"name": f"{pool}/a.qcow2", "format": "qcow2", "capacity": "4MiB"}
+    fields["encryption"] = {"secret": uuid}
+    told = run()("kvm_volume.present", **fields)
+    assert (told["result"], told["changes"]) == (False, {})
+    assert f"there is no secret {uuid}; declare it under kvm:secrets" in told["comment"]
+    converge("kvm_secret.present", name=f"{VOLUME}.luks", usage="volume", uuid=uuid, value=VALUE)
+    converge("kvm_volume.present", **fields)
+    assert "encryption format='luks'" in virsh("vol-dumpxml", "a.qcow2", "--pool", pool)
+    data = (folder / "vols" / "a.qcow2").read_bytes()
+    assert b"LUKS" in data
+    assert VALUE.encode() not in data

@@ -1,5 +1,8 @@
 """Volumes of pools on a real libvirtd."""
 
+import gzip
+import hashlib
+import os
 import subprocess
 
 import libvirt
@@ -42,6 +45,24 @@ def test_life_of_a_volume(converge, modules, pool):
     gone = converge("kvm_volume.absent", name=VOLUME)
     assert gone["changes"] == {"volume": {"old": "present", "new": None}}
     assert list(pool.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [1, 4096, 262_143, 262_145, 300_000, 1_000_000])
+def test_a_source_of_any_size_arrives_whole(run, pool, folder, size):
+    """Data without holes, of no round size, and with a hole before and behind it."""
+    data = os.urandom(size)
+    for name, parts in (("a", (data, 0)), ("b", (b"\0" * MIB + data, 0)), ("c", (data, MIB))):
+        body, hole = parts
+        with (folder / name).open("wb") as file:
+            file.seek(len(body) - size)
+            file.write(data)
+            file.truncate(len(body) + hole)
+        made = run()("kvm_volume.present", name=f"{POOL}/{name}", source=f"{folder}/{name}")
+        assert made["result"] is True, made["comment"]
+        assert (pool / name).read_bytes() == body + b"\0" * hole
+    made = run()("kvm_volume.present", name=f"{POOL}/d", source=f"{folder}/c", capacity="4MiB")
+    assert made["result"] is True, made["comment"]
+    assert (pool / "d").read_bytes() == (data + b"\0" * MIB).ljust(4 * MIB, b"\0")
 
 
 @pytest.mark.parametrize("format", ["raw", "qcow2", "qed", "vmdk", "vdi", "vpc"])
@@ -314,6 +335,14 @@ def test_functions_by_hand(run, modules, pool, folder, guest):
         modules["kvm_volume.download"](copy, f"{folder}/out")
     assert modules["kvm_volume.wipe"](copy) is True
     assert (pool / "copy.raw").read_bytes() == b"\0" * 2 * MIB
+    # What it held does not stay in the holes of what is written over it.
+    (pool / "copy.raw").write_bytes(b"x" * 2 * MIB)
+    with (folder / "holes").open("wb") as file:
+        file.write(b"one")
+        file.truncate(MIB)
+    assert modules["kvm_volume.upload"](copy, f"{folder}/holes") is True
+    written = b"one".ljust(MIB, b"\0") + b"x" * MIB
+    assert (pool / "copy.raw").read_bytes() == written
     plan = modules["kvm_volume.plan"](copy, capacity="3MiB")
     assert plan["changes"] == {"capacity": {"old": "2MiB", "new": "3MiB"}}
     disks = [{"volume": {"pool": POOL, "volume": "a.raw"}}]
@@ -330,3 +359,64 @@ def test_functions_by_hand(run, modules, pool, folder, guest):
         modules["kvm_volume.info"](f"{POOL}/no.raw")
     with pytest.raises(CommandExecutionError, match="no way to wipe"):
         modules["kvm_volume.wipe"](copy, algorithm="fire")
+
+
+def test_a_source_from_the_store(run, converge, pool, folder):
+    """Compressed, or with a checksum: fetched once, checked, and uploaded."""
+    contents = b"web" * 100_000
+    (folder / "web.raw.gz").write_bytes(gzip.compress(contents))
+    digest = hashlib.sha256((folder / "web.raw.gz").read_bytes()).hexdigest()
+    for name, more in (("a.raw", {}), ("b.raw", {"source_hash": digest})):
+        fields = {"name": f"{POOL}/{name}", "source": f"{folder}/web.raw.gz", **more}
+        converge("kvm_volume.present", **fields)
+        assert (pool / name).read_bytes() == contents
+    told = run()(
+        "kvm_volume.present",
+        name=f"{POOL}/c.raw",
+        source=f"{folder}/web.raw.gz",
+        source_hash=digest[::-1],
+    )
+    assert told["result"] is False
+    assert "is declared; it is cut off, or another file" in told["comment"]
+    told = run()("kvm_volume.present", name=f"{POOL}/c.raw", source="https://example.com/a.raw")
+    assert "'source_hash' is needed with a 'source' from elsewhere" in told["comment"]
+    told = run()(
+        "kvm_volume.present", name=f"{POOL}/c.raw", source=f"{folder}/web.raw.gz", capacity="1MB",
+        format="qcow2",
+    )  # fmt: skip
+    assert f"is a raw image, but volume {POOL}/c.raw is declared as qcow2" in told["comment"]
+    told = run()(
+        "kvm_volume.present", name=f"{POOL}/c.raw", source=f"{folder}/web.raw.gz", capacity="1KiB"
+    )
+    assert "more than the declared 1KiB" in told["comment"]
+    assert not (pool / "c.raw").exists()
+
+
+def test_a_pool_that_runs_full_leaves_no_half_volume(run, converge, folder):
+    """An 8 MiB file system of its own, and a source that does not fit."""
+    image, mount = folder / "small", folder / "mnt"
+    with image.open("wb") as file:
+        file.truncate(8 * MIB)
+    mount.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+    try:
+        assert run()("kvm_pool.running", name=POOL, path=str(mount))["result"] is True
+        (folder / "large.raw").write_bytes(b"x" * 16 * MIB)
+        fields = {"name": f"{POOL}/a.raw", "source": f"{folder}/large.raw"}
+        for _ in range(2):
+            told = run()("kvm_volume.present", **fields)
+            assert told["result"] is False
+            assert "o space left" in told["comment"]
+            assert "Nothing was left changed" in told["comment"]
+            assert {path.name for path in mount.iterdir()} == {"lost+found"}
+        fields["allocation"] = "16MiB"
+        del fields["source"]
+        told = run()("kvm_volume.present", **fields, capacity="16MiB")
+        assert told["result"] is False
+        assert {path.name for path in mount.iterdir()} == {"lost+found"}
+        (folder / "large.raw").write_bytes(b"x" * MIB)
+        converge("kvm_volume.present", name=f"{POOL}/a.raw", source=f"{folder}/large.raw")
+    finally:
+        virsh("pool-destroy", POOL)
+        subprocess.run(["umount", str(mount)], check=True)

@@ -255,6 +255,56 @@ BAD = [
         ["kvm:networks:n: with forward: bridge declare either 'bridge' or 'devices'"],
     ),
     ({"pools": {"p": {"path": "images"}}}, ["kvm:pools:p:path: 'images' is no absolute path"]),
+    (
+        {"pools": {"p": {"type": "fs", "source": {"dir": "/a"}}}},
+        ["kvm:pools:p: 'source:dir' has no meaning for a pool of type fs"],
+    ),
+    (
+        {"pools": {"p": {"type": "fs", "source": {"device": "/dev/a", "format": "nfs"}}}},
+        ["kvm:pools:p: a pool of type fs has no format nfs; it has auto, ext2"],
+    ),
+    (
+        {"pools": {"p": {"type": "rbd", "path": "/a"}}},
+        ["kvm:pools:p: 'path' has no meaning for a pool of type rbd"],
+    ),
+    (
+        {"pools": {"p": {"source": {"auth": {"type": "chap", "username": "a"}}}}},
+        ["kvm:pools:p:source:auth: the secret of a pool needs one of 'uuid', 'usage'"],
+    ),
+    (
+        {"pools": {"p": {"source": {"adapter": {"type": "fc_host"}}}}},
+        ["kvm:pools:p:source:adapter: an adapter of type fc_host is known by 'wwnn' and 'wwpn'"],
+    ),
+    (
+        {"pools": {"p": {"data": "delete"}}},
+        ["kvm:pools:p: 'data' says what becomes of a pool's data with 'state: absent' only"],
+    ),
+    ({"volumes": {"a": {}}}, ["kvm:volumes (a key): 'a' is no volume; write pool/volume"]),
+    ({"volumes": {"p/../a": {}}}, ["kvm:volumes (a key): 'p/../a' is no volume"]),
+    (
+        {"volumes": {"p/a": {"capacity": 0}}},
+        ["kvm:volumes:p/a:capacity: 0 is no possible size"],
+    ),
+    (
+        {"volumes": {"p/a": {"backing": {"path": "/b", "format": "raw"}}}},
+        ["kvm:volumes:p/a: a volume with 'backing' has format: qcow2"],
+    ),
+    (
+        {"volumes": {"p/a": {"backing": {"path": "/b"}, "format": "qcow2"}}},
+        ["kvm:volumes:p/a:backing: "],
+    ),
+    (
+        {"volumes": {"p/a": {"source": "https://example.com/a.raw"}}},
+        ["kvm:volumes:p/a: 'source_hash' is needed with a 'source' from elsewhere"],
+    ),
+    (
+        {"secrets": {"s": {"value": "x", "value_file": "/x"}}},
+        ["kvm:secrets:s: declare either 'value' or 'value_file'"],
+    ),
+    (
+        {"secrets": {"s": {"usage": "ceph", "value": "no base64!", "encoding": "base64"}}},
+        ["kvm:secrets:s: the secret's value is no base64"],
+    ),
     ("kvm", ["kvm: Expected 'mapping', got 'str'"]),
 ]
 
