@@ -3,6 +3,7 @@
 What is pruned is all of a host, so these tests have a libvirtd to themselves.
 """
 
+from functools import partial
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -184,7 +185,7 @@ def test_one_that_another_run_is_at_work_on_is_named_and_the_others_go(
 ):
     for name in (f"{PREFIX}a", OLD, f"{PREFIX}z"):
         made(name)
-    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(lock, "held", partial(lock.held, patience=0.5))
     with lock.held("domain", OLD):
         told = only(WEB, result=False)
     assert set(told["changes"]) == {f"{PREFIX}a", f"{PREFIX}z"}
