@@ -1,13 +1,14 @@
 """A fault at every libvirt call and file operation of a run, one run each: nothing is lost."""
 
 import os
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import libvirt
 import pytest
 
-from salt_kvm.backend import files, history, qemu_img
+from salt_kvm.backend import files, history, qemu_img, refusals
 
 from .conftest import PREFIX, nat, virsh
 
@@ -256,3 +257,158 @@ def prepare(run, before, folder, network):
     function, arguments = before(folder, network)
     told = run()(function, **arguments)
     assert told["result"] is True, told
+
+
+CHANGING = ("Attach", "Detach", "Update", "Set", "Pin", "AddIOThread", "DelIOThread", "Define")
+
+
+@pytest.fixture
+def break_changes(monkeypatch):
+    """As ``inject``, but only calls that change something count, and the error is of any code."""
+
+    def arm(number, code):
+        def error():
+            made = libvirt_error()
+            made.err = (code, *made.err[1:])
+            return made
+
+        fault = Fault(number)
+        context = monkeypatch.context()
+        patch = context.__enter__()
+        for name in dir(libvirt.libvirtmod):
+            if name.startswith("virDomain") and any(word in name for word in CHANGING):
+                call = getattr(libvirt.libvirtmod, name)
+                patch.setattr(libvirt.libvirtmod, name, fault.wrap(name, call, error))
+        return fault, lambda: context.__exit__(None, None, None)
+
+    return arm
+
+
+@pytest.fixture
+def booted(run, guest_kernel, network, folder):
+    """The fields of a guest that answers, before a change and after."""
+    for name in ("a.raw", "b.raw", "c.raw"):
+        (folder / name).write_bytes(b"\0" * 1024**2)
+    kernel = {"kernel": guest_kernel.kernel, "initrd": guest_kernel.initramfs}
+    log = folder / "serial.log"
+    fields = {
+        "name": NAME,
+        "memory": "256MiB",
+        "max_vcpus": 2,
+        "os": {**kernel, "cmdline": guest_kernel.arguments},
+        "serial": [{"type": "pty", "log": str(log)}],
+        "title": "one",
+        "metadata": "<a:b xmlns:a='urn:a'>one</a:b>",
+        "iothreads": 1,
+        "disks": [{"path": f"{folder}/a.raw", "iotune": {"read_bytes_sec": 100_000}},
+                  {"path": f"{folder}/b.raw"}],
+        "interfaces": [{"network": network, "link": "up"}],
+        "cputune": {"vcpupin": [{"vcpu": 0, "cpuset": 0}]},
+        "memballoon": {"stats_period": 5},
+        "rng": [{"device": "/dev/urandom"}],
+    }  # fmt: skip
+    told = run()("kvm_domain.running", **fields)
+    assert told["result"] is True, told
+    end = time.monotonic() + 60
+    while not log.exists() or b"tick" not in log.read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    after = {
+        "title": "two",
+        "metadata": "<a:b xmlns:a='urn:a'>two</a:b>",
+        "iothreads": 2,
+        "disks": [{"path": f"{folder}/a.raw", "iotune": {"write_iops_sec": 100}},
+                  {"path": f"{folder}/c.raw"}],
+        "interfaces": [{"network": network, "link": "down"}],
+        "cputune": {"vcpupin": [{"vcpu": 0, "cpuset": "0-1"}], "emulatorpin": 0},
+        "memballoon": {"stats_period": 7},
+        "rng": [{"device": "/dev/urandom"}, {"backend": "builtin"}],
+    }  # fmt: skip
+    return fields, {**fields, **after}
+
+
+def state_of_guest():
+    """What a running guest has, without the names that libvirt gives what is plugged in."""
+    root = ET.fromstring(virsh("dumpxml", NAME))
+    parts = [root.find("devices"), root.find("metadata"), root.find("cputune/vcpupin")]
+    seen = {"title": root.findtext("title"), "parts": [ET.tostring(p).strip() for p in parts[1:]]}
+    for device in parts[0]:
+        for name in ("alias", "address", "backingStore"):
+            for child in device.findall(name):
+                device.remove(child)
+        for source in device.findall("source"):
+            source.attrib.pop("index", None)
+        seen.setdefault(device.tag, []).append(
+            ET.canonicalize(ET.tostring(device), strip_text=True)
+        )
+    seen["threads"] = virsh("iothreadinfo", NAME)
+    seen["emulator"] = virsh("emulatorpin", NAME)
+    return {key: sorted(v) if isinstance(v, list) else v for key, v in seen.items()}
+
+
+def test_a_fault_at_every_change_of_a_running_guest(run, break_changes, booted):
+    """What was changed on it before the fault is changed back."""
+    before, after = booted
+    hit, number, identity = [], 0, virsh("domid", NAME)
+    was = state_of_guest()
+    while True:
+        number += 1
+        fault, disarm = break_changes(number, libvirt.VIR_ERR_INTERNAL_ERROR)
+        try:
+            told = run()("kvm_domain.running", **after)
+        finally:
+            disarm()
+        if fault.at is None:
+            break
+        hit.append(fault.at)
+        where = f"call {number}, {fault.at}: {told}"
+        if "Detach" in fault.at:
+            # The guest is asked again.
+            assert told["result"] is True, where
+            assert run()("kvm_domain.running", **before)["result"] is True, where
+            was = state_of_guest()
+            continue
+        assert told["result"] is False, where
+        assert told["comment"].endswith("Nothing was left changed."), where
+        assert state_of_guest() == was, where
+    assert told["result"] is True, told
+    assert len(set(hit)) >= 8, hit
+    back = run()("kvm_domain.running", **before)
+    assert back["result"] is True, back
+    assert virsh("domid", NAME) == identity
+
+
+def test_a_refusal_of_every_change_of_a_running_guest(run, break_changes, booted):
+    """What libvirt can't do is written to the definition, told, and not asked for again."""
+    before, after = booted
+    identity = virsh("domid", NAME)
+    number, waited = 0, 0
+    while True:
+        number += 1
+        fault, disarm = break_changes(number, libvirt.VIR_ERR_OPERATION_UNSUPPORTED)
+        try:
+            told = run()("kvm_domain.running", **after)
+        finally:
+            disarm()
+        if fault.at is None:
+            break
+        where = f"call {number}, {fault.at}: {told}"
+        if "Define" in fault.at:
+            assert told["result"] is False, where
+            continue
+        assert told["result"] is True, where
+        assert "Waits for the next start: live/" in told["comment"], where
+        assert "Operation not supported" in told["comment"] or "injected" in told["comment"], where
+        again = run()("kvm_domain.running", **after)
+        assert (again["result"], again["changes"]) == (True, {}), where
+        assert "Waits for the next start: live/" in again["comment"], where
+        waited += 1
+        forget_refusals()
+        for fields in (after, before):
+            assert run()("kvm_domain.running", **fields)["result"] is True, where
+    assert waited >= 8
+    assert virsh("domid", NAME) == identity
+
+
+def forget_refusals():
+    Path(f"{refusals.FOLDER}/{NAME}").unlink()
