@@ -50,7 +50,7 @@ def read(path: str) -> Header:
     """
     with open(path, "rb") as file:
         head = file.read(_READ)
-        format = next((name for at, magic, name in _MAGIC if head[at:].startswith(magic)), "raw")
+        format = next((name for at, magic, name in _MAGIC if head.startswith(magic, at)), "raw")
         try:
             if format == "qcow2":
                 return _qcow2(path, head)
