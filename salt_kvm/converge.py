@@ -26,7 +26,7 @@ from salt_kvm.errors import (
 from salt_kvm.nouns import NOUNS, Noun
 from salt_kvm.plan.steps import LiveStep, Step
 from salt_kvm.seen import Observed, Promises
-from salt_kvm.spec.convert import convert
+from salt_kvm.spec.convert import convert, key_text
 from salt_kvm.spec.types import Spec
 from salt_kvm.xml.merge import Difference
 
@@ -136,7 +136,7 @@ def aim(noun: str, name: str, fields: dict[str, Any]) -> Target:
     :raises SpecError: naming every fault with its path in the pillar
     """
     row = NOUNS[noun]
-    path = f"kvm:{row.section}:{name}"
+    path = f"kvm:{row.section}:{key_text(name)}"
     try:
         parsed = row.parse_name(name)
     except ValueError as error:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from salt_kvm.errors import SpecError
-from salt_kvm.spec.types import END, Spec, Value, decode
+from salt_kvm.spec.types import END, Spec, Value, decode, shown
 
 S = TypeVar("S", bound=Spec)
 _YAML_WORDS = {"object": "mapping", "array": "list", " | null": "", "Object": "a mapping"}
@@ -47,7 +47,7 @@ def _problems(kind: Any, value: Any, path: str) -> Iterator[str]:
         key_kind, item = get_args(_collection(kind, dict))
         for key, element in value.items():
             yield from _problems(key_kind, key, f"{path} (a key)")
-            yield from _problems(item, element, f"{path}:{key}")
+            yield from _problems(item, element, f"{path}:{key_text(key)}")
     else:
         yield from _own_problem(kind, value, path)
 
@@ -59,7 +59,7 @@ def _struct_problems(kind: type[Spec], value: dict[Any, Any], path: str) -> Iter
         problems = (
             _problems(hints[key], element, f"{path}:{key}")
             if key in hints
-            else iter([_unknown(str(key), list(hints), path)])
+            else iter([_unknown(key_text(key), list(hints), path)])
         )
         for problem in problems:
             found = True
@@ -81,16 +81,18 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
         if (meant := _collection(kind, list)) not in (None, kind):
             yield from _own_problem(meant, value, path)
             return
-        shown = (
-            ""
-            if isinstance(value, (dict, list)) or repr(value) in str(error) or _is_secret(kind)
-            else _short(value)
-        )
-        yield f"{path}: {_plain(error)}{shown}"
+        said = shown(value)
+        told = isinstance(value, (dict, list)) or said in str(error) or _is_secret(kind)
+        yield f"{path}: {_plain(error)}" + ("" if told else f", not {said}")
 
 
 def _is_secret(kind: Any) -> bool:
     return Value in (kind, *get_args(kind))
+
+
+def key_text(key: Any) -> str:
+    """Return a key or a name as it stands in a path, cut."""
+    return _cut(key if isinstance(key, str) else shown(key), 300)
 
 
 def _unknown(key: str, known: list[str], path: str) -> str:
@@ -105,10 +107,6 @@ def _plain(error: Exception) -> str:
     for theirs, ours in _YAML_WORDS.items():
         text = text.replace(theirs, ours)
     return _cut(text, 400)
-
-
-def _short(value: Any) -> str:
-    return f", not {_cut(repr(value), 60)}"
 
 
 def _cut(text: str, length: int) -> str:

@@ -21,7 +21,10 @@ OPTIONS = {
 }
 SOURCE_FIELDS = ("source_hash", "source_format", "clone")
 # An absolute path, or what Salt's file client fetches.
-Address = Annotated[str, matching(r"(/|[a-z][a-z0-9+]*://)[^\x00-\x20]+", max_length=4096)]
+Address = Annotated[
+    str,
+    matching(r"(/|[a-z][a-z0-9+]*://)[^\x00-\x20\ud800-\udfff\ufffe\uffff]+", max_length=4096),
+]
 # A version like 1.1 is a number for YAML.
 _COMPAT = {"0.1": "0.10", "0.10": "0.10", "1.1": "1.1"}
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 from salt_kvm.spec.types import Spec, matching
 from salt_kvm.spec.values import all_different
 
-Device = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,15}")]
+Device = Annotated[str, matching(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}")]
 Kilobytes = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 VlanId = Annotated[int, Meta(ge=1, le=4094)]
 VirtualPortType = Literal["openvswitch", "802.1Qbg", "802.1Qbh", "midonet"]

@@ -45,7 +45,7 @@ class DhcpHost(Spec, frozen=True, kw_only=True):
 class Bootp(Spec, frozen=True, kw_only=True):
     """What a guest that boots from the network loads, and from which server."""
 
-    file: Annotated[str, matching(r"[A-Za-z0-9_.+/:%,-]+")]
+    file: Annotated[str, matching(r"(?!.*\.\.)[A-Za-z0-9_.+/:%,-]+")]
     server: Name | None = None
 
 
@@ -96,7 +96,7 @@ class Txt(Spec, frozen=True, kw_only=True):
     """A DNS TXT record."""
 
     name: DnsName
-    value: Annotated[str, matching(r"[^\x00-\x1f\x7f]*", max_length=255)]
+    value: Annotated[str, matching(r"[^\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]*", max_length=255)]
 
 
 class Srv(Spec, frozen=True, kw_only=True):
@@ -190,7 +190,8 @@ class Nat(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.addresses is not None and split_range(self.addresses)[0].version != 4:
             raise ValueError("NAT's 'addresses' are IPv4")
-        split_ports(self.ports or "1-1")
+        if self.ports is not None:
+            split_ports(self.ports)
 
 
 class Network(Spec, frozen=True, kw_only=True):

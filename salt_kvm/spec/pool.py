@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.types import Mode, Path, Spec
-from salt_kvm.spec.values import Account, Line, Port, Text, Uuid, Word, exactly_one
+from salt_kvm.spec.types import Mode, Path, Spec, matching
+from salt_kvm.spec.values import Account, Line, Port, Remote, Uuid, Word, exactly_one
 
 PoolType = Literal[
     "dir", "fs", "netfs", "logical", "disk", "iscsi", "iscsi-direct", "scsi", "mpath", "gluster",
@@ -18,9 +18,12 @@ SourceFormat = Literal[
     "ocfs2", "vmfs", "nfs", "glusterfs", "cifs", "gpt", "dos", "dvh", "mac", "bsd", "pc98", "sun",
     "lvm2", "unknown",
 ]  # fmt: skip
-Wwn = Annotated[str, Meta(pattern=r"^(0x)?[0-9a-fA-F]{16}$")]
+Wwn = Annotated[str, matching(r"(0x)?[0-9a-fA-F]{16}")]
 Iqn = Annotated[
-    str, Meta(pattern=r"^iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-zA-Z0-9.-]+(:[^\x00-\x20]+)?$")
+    str,
+    matching(
+        r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-zA-Z0-9.-]+(:[^\x00-\x20\ud800-\udfff\ufffe\uffff]+)?"
+    ),
 ]
 
 # Of each type: the fields of ``source`` that a new pool needs, and those that it may have.
@@ -95,8 +98,8 @@ class PoolSource(Spec, frozen=True, kw_only=True):
     """Where the pool's data is; which fields there are depends on the pool's type."""
 
     hosts: Annotated[list[PoolHost], Meta(min_length=1)] | None = None
-    dir: Text | None = None
-    device: Text | None = None
+    dir: Remote | None = None
+    device: Remote | None = None
     devices: Annotated[list[Path], Meta(min_length=1)] | None = None
     name: Line | None = None
     format: SourceFormat | None = None

@@ -27,6 +27,8 @@ _NAME = re.compile(rf"[^/{_UNWRITABLE}]{{1,255}}")
 _SECRET_NAME = re.compile(rf"[^{_UNWRITABLE}]{{1,4096}}")
 _PATH = re.compile(rf"/[^{_UNWRITABLE}]{{0,4095}}")
 _LARGEST = 2**63 - 1
+# What of a value a message shows.
+LONGEST = 60
 # In Python and in a JSON Schema alike.
 END = r"$(?!\n)"
 
@@ -95,15 +97,26 @@ def matching(
     return msgspec.Meta(pattern=rf"^{pattern}{END}", min_length=min_length, max_length=max_length)
 
 
+def shown(value: object) -> str:
+    """Return a value for a message, cut; what can't be written out is named by its type."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
 def parse_size(value: Any) -> Size:
     """Return the size that ``value`` (a number of bytes, or a string with a unit) spells."""
     match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
     factor = UNITS.get(match[2].upper()) if match else None
     if match is None or factor is None:
-        raise ValueError(f"{value!r} is no size; write a number and a unit, like 10GiB")
+        raise ValueError(f"{shown(value)} is no size; write a number and a unit, like 10GiB")
     size = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
     if size != int(size) or not 0 < size <= _LARGEST:
-        raise ValueError(f"{value!r} is no possible size; write a whole number of bytes above 0")
+        raise ValueError(
+            f"{shown(value)} is no possible size; write a whole number of bytes above 0"
+        )
     return Size(size)
 
 
@@ -117,7 +130,7 @@ def parse_mode(value: Any) -> Mode:
     """Return the mode of octal digits; Salt's YAML reads an unquoted ``0640`` as the number 640."""
     digits = str(value)
     if isinstance(value, bool) or not re.fullmatch(r"[0-7]{1,5}", digits):
-        raise ValueError(f"{value!r} is no mode; write octal digits in quotes, like '0640'")
+        raise ValueError(f"{shown(value)} is no mode; write octal digits in quotes, like '0640'")
     return Mode(digits, 8)
 
 
@@ -125,7 +138,7 @@ def parse_mac(value: Any) -> Mac:
     """Return a MAC address; YAML 1.1 reads an unquoted all-digit one as a number of base 60."""
     text = _from_base_60(value) if type(value) is int else str(value)
     if not _MAC.fullmatch(text):
-        raise ValueError(f"{value!r} is no MAC address; write it like '52:54:00:12:34:56'")
+        raise ValueError(f"{shown(value)} is no MAC address; write it like '52:54:00:12:34:56'")
     return Mac(text.lower())
 
 
@@ -141,7 +154,7 @@ def parse_path(value: Any) -> Path:
     """Return an absolute path, without its trailing slashes."""
     text = value if isinstance(value, str) else ""
     if not _PATH.fullmatch(text) or ".." in text.split("/"):
-        raise ValueError(f"{value!r} is no absolute path; write it from / on, without '..'")
+        raise ValueError(f"{shown(value)} is no absolute path; write it from / on, without '..'")
     return Path(re.sub(r"/+", "/", text).rstrip("/") or "/")
 
 
@@ -155,7 +168,7 @@ def parse_name(value: Any) -> Name:
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not _NAME.fullmatch(text) or text in {".", ".."} or text != text.strip():
         raise ValueError(
-            f"{value!r} is no name; use no slash, no control character, no outer space"
+            f"{shown(value)} is no name; use no slash, no control character, no outer space"
         )
     return Name(text)
 
@@ -167,7 +180,7 @@ def parse_volume_name(value: Any) -> VolumeName:
         parse_name(pool)
         parse_path(f"/{volume}" if volume else "")
     except ValueError as error:
-        raise ValueError(f"{value!r} is no volume; write pool/volume") from error
+        raise ValueError(f"{shown(value)} is no volume; write pool/volume") from error
     return VolumeName(value)
 
 
@@ -181,7 +194,7 @@ def parse_value(value: Any) -> Value:
 def parse_secret_name(value: Any) -> SecretName:
     """Return the name of a target or client, or the path of a volume."""
     if not isinstance(value, str) or not _SECRET_NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name of a secret; use no control character")
+        raise ValueError(f"{shown(value)} is no name of a secret; use no control character")
     return SecretName(value)
 
 
@@ -215,6 +228,11 @@ def decode(kind: type, value: Any) -> Any:
     """Parse one value of a type of this file; msgspec calls it."""
     if kind not in PARSERS:
         raise NotImplementedError(kind)
+    number = isinstance(value, (int, float))
+    if not number and not isinstance(value, str):
+        raise ValueError(f"a text or a number is expected, not {shown(value)}")
+    if number and abs(value) > _LARGEST:
+        raise ValueError(f"{shown(value)} is too large a number")
     return PARSERS[kind](value)
 
 

@@ -15,6 +15,10 @@ _ONE_LINE = r"[^\x00-\x1f\ud800-\udfff\ufffe\uffff]*"
 
 Text = Annotated[str, matching(_WRITABLE, min_length=1, max_length=65536)]
 Line = Annotated[str, matching(_ONE_LINE, min_length=1, max_length=255)]
+# Where something is on a server: a path, or a name that is no path.
+Remote = Annotated[
+    str, matching(rf"(?!(.*/)?\.\.(/.*)?$){_ONE_LINE}", min_length=1, max_length=4096)
+]
 Word = Annotated[str, matching(r"(?!.*\.\.)[A-Za-z0-9_.:+/-]{1,255}")]
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -25,7 +29,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 # A user or group of the host, by name or by number.
 Account = (
     Annotated[int, Meta(ge=0, le=2**32 - 2)]
-    | Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\$?$")]
+    | Annotated[str, matching(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\$?")]
 )
 # Processors or NUMA nodes: a number, or ``0-3,^2``.
 Set = (
