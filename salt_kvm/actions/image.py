@@ -209,7 +209,7 @@ def _view(world: World) -> View:
 
 
 def _domains(world: World) -> list[Any]:
-    return list(_view(world).all("domain"))
+    return list(_view(world).guests())
 
 
 @contextmanager

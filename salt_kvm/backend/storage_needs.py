@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _unused_volume(view: View, need: Need) -> str | None:
-    users = volume_usage.of_volume(view.all("domain"), need.name, _volume_path(view, need.name))
+    users = volume_usage.of_volume(view.guests(), need.name, _volume_path(view, need.name))
     return f"volume {need.name} is in use by {', '.join(users)}" if users else None
 
 
@@ -28,7 +28,7 @@ def _volume_path(view: View, name: str) -> str | None:
 
 def _idle_pool(view: View, need: Need) -> str | None:
     seen = view.read("pool", need.name, autostart=False)
-    running = [each for each in view.all("domain") if each.live is not None]
+    running = [each for each in view.guests() if each.live is not None]
     if not running or seen is None:
         return None
     live = seen.live or seen.xml
@@ -45,13 +45,13 @@ def _idle_volume(view: View, need: Need) -> str | None:
 
 def _sole_volume(view: View, need: Need) -> str | None:
     path = _volume_path(view, need.name)
-    others = volume_usage.of_volume(view.all("domain"), need.name, path, but=need.user)
+    others = volume_usage.of_volume(view.guests(), need.name, path, but=need.user)
     return f"volume {need.name} is in use by {', '.join(others)}" if others else None
 
 
 def runners(view: View, name: str) -> list[tuple[str, str]]:
     """Return the running domains that have a volume as a disk, each with the disk's target."""
-    return volume_usage.runners(view.all("domain"), name, _volume_path(view, name))
+    return volume_usage.runners(view.guests(), name, _volume_path(view, name))
 
 
 def _active_pool(view: View, need: Need) -> str | None:

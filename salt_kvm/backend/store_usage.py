@@ -20,7 +20,7 @@ def users(view: View, entries: Sequence[Entry]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {entry.folder: [] for entry in entries}
     by_image = {os.path.realpath(entry.image): entry.folder for entry in entries}
     folders = set(_pools(view))
-    for domain in view.all("domain"):
+    for domain in view.guests():
         files = {f for xml in filter(None, (domain.xml, domain.live)) for f in _files(xml)}
         folders |= {os.path.dirname(file) for file in files}
         _note(found, by_image, f"domain {domain.name}", files)

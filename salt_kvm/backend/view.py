@@ -6,12 +6,22 @@ from collections.abc import Iterator
 
 import msgspec
 
-from salt_kvm.backend import device, files, images, secret, storage_needs, usage, volume
+from salt_kvm.backend import (
+    device,
+    files,
+    images,
+    secret,
+    storage_needs,
+    usage,
+    volume,
+    volume_usage,
+)
 from salt_kvm.backend.promise import promise
 from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
 from salt_kvm.plan.steps import FileStep, Need, ObjectStep, Step
 from salt_kvm.seen import DeviceSeen, FileSeen, Observed, Promises
+from salt_kvm.xml import volume as volume_xml
 
 # What is no libvirt object with a persistent and a live side.
 SINGLE = {"volume": volume.read, "secret": secret.read}
@@ -42,6 +52,15 @@ class View(msgspec.Struct, frozen=True):
             seen = self.read(kind, name, autostart=False)
             if seen is not None:
                 yield seen
+
+    def guests(self) -> Iterator[Observed]:
+        """Yield all domains; where a disk names a volume, its file stands beside that name."""
+        return (volume_usage.placed(seen, self._place) for seen in self.all("domain"))
+
+    def _place(self, name: str) -> str | None:
+        """Return where a volume is."""
+        there = self.read("volume", name)
+        return None if there is None else volume_xml.path(there.xml)
 
     def image(self, path: str, format: str | None) -> FileSeen | None:
         """Return an image file that is declared to be of a format, with the size a guest sees.
@@ -93,10 +112,10 @@ class Images(msgspec.Struct, frozen=True):
         return self.view.image(path, format) if self.view.world.local else None
 
     def users(self, path: str, /, *, but: str) -> list[str]:
-        return usage.users(self.view.all("domain"), path, but=but)
+        return usage.users(self.view.guests(), path, but=but)
 
     def runners(self, path: str, /) -> list[tuple[str, str]]:
-        return usage.runners(self.view.all("domain"), path) if self.view.world.local else []
+        return usage.runners(self.view.guests(), path) if self.view.world.local else []
 
 
 def _file(view: View, need: Need) -> str | None:
@@ -111,17 +130,17 @@ def _file(view: View, need: Need) -> str | None:
 
 
 def _unused(view: View, need: Need) -> str | None:
-    others = usage.users(view.all("domain"), need.name, but=need.user) if view.world.local else []
+    others = usage.users(view.guests(), need.name, but=need.user) if view.world.local else []
     return f"{need.name} is in use by {', '.join(others)}" if others else None
 
 
 def _idle(view: View, need: Need) -> str | None:
-    guests = usage.running(view.all("domain"), need.name) if view.world.local else []
+    guests = usage.running(view.guests(), need.name) if view.world.local else []
     return f"{need.name} is in use by the running {', '.join(guests)}" if guests else None
 
 
 def _unwritten(view: View, need: Need) -> str | None:
-    guests = usage.writers(view.all("domain"), need.name) if view.world.local else []
+    guests = usage.writers(view.guests(), need.name) if view.world.local else []
     return f"{need.name} is written by {', '.join(guests)}" if guests else None
 
 
@@ -133,7 +152,7 @@ def _source(view: View, need: Need) -> str | None:
 
 
 def _bare(view: View, need: Need) -> str | None:
-    tops = usage.standing(view.all("domain"), need.name) if view.world.local else []
+    tops = usage.standing(view.guests(), need.name) if view.world.local else []
     return f"{', '.join(tops)} stands on {need.name}" if tops else None
 
 

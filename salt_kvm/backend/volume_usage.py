@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from salt_kvm.backend.usage import chain
 from salt_kvm.seen import Observed
+
+_NAMED = re.compile(r"<source\s[^>]*\bpool=")
+
+
+def placed(seen: Observed, place: Callable[[str], str | None]) -> Observed:
+    """Return a domain in whose documents each volume that a disk names has its file beside it.
+
+    :param place: returns the path of ``pool/volume``
+    """
+    if not any(_NAMED.search(xml or "") for xml in (seen.xml, seen.live)):
+        return seen
+    live = None if seen.live is None else _with_files(seen.live, place)
+    return replace(seen, xml=_with_files(seen.xml, place), live=live)
+
+
+def _with_files(xml: str, place: Callable[[str], str | None]) -> str:
+    root = ET.fromstring(xml)
+    for source in root.iterfind("devices/disk/source[@pool]"):
+        path = place(f"{source.get('pool')}/{source.get('volume')}")
+        if path is not None and source.get("file") is None:
+            source.set("file", path)
+    return ET.tostring(root, encoding="unicode")
 
 
 def of_volume(

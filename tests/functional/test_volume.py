@@ -420,3 +420,25 @@ def test_a_pool_that_runs_full_leaves_no_half_volume(run, converge, folder):
     finally:
         virsh("pool-destroy", POOL)
         subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_volume_by_name_counts_for_images_too(run, pool, guest):
+    """One guest has it by its pool's and its own name; nobody else gets its file, by any way."""
+    path = f"{pool}/a.raw"
+    assert run()("kvm_volume.present", name=f"{POOL}/a.raw", capacity="1MiB")["result"] is True
+    disks = [{"volume": {"pool": POOL, "volume": "a.raw"}}]
+    made = run()("kvm_domain.running", **{**guest, "disks": disks})
+    assert made["result"] is True, made["comment"]
+    twin = {**guest, "name": f"{PREFIX}twin", "disks": [{"path": path}]}
+    told = run()("kvm_domain.present", **twin)
+    assert f"{path} is in use by {guest['name']}" in told["comment"]
+    told = run()("kvm_image.absent", name=path)
+    assert f"{path} is in use by the running {guest['name']}" in told["comment"]
+    told = run()(
+        "kvm_image.present",
+        name=f"{pool}/b.qcow2",
+        format="qcow2",
+        backing=path,
+        backing_format="raw",
+    )
+    assert f"{path} is written by {guest['name']}" in told["comment"]
