@@ -54,7 +54,8 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 # Over a directory, which has an owner and a mode; the others are over devices and servers.
 DIRECTORIES = ("dir", "fs", "netfs", "vstorage")
-PATHLESS = ("iscsi-direct", "gluster", "rbd")
+# Over servers without a place of the host, or with one that libvirt alone chooses.
+PATHLESS = ("iscsi-direct", "gluster", "rbd", "logical", "zfs")
 MOUNTED = ("fs", "netfs")
 
 

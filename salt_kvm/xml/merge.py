@@ -29,7 +29,7 @@ CONTAINERS = {
     "dns", "dhcp", "nat", "bandwidth", "cputune", "numatune", "memtune", "blkiotune", "iotune",
     "memoryBacking", "features", "hyperv", "kvm", "numa", "firmware", "devices", "pm", "distances",
     "oemStrings", "cpu", "os", "metadata", "filterref", "active_pcr_banks", "mount_opts",
-    "config_opts", "bios", "system", "baseBoard", "chassis",
+    "config_opts", "permissions", "bios", "system", "baseBoard", "chassis",
 }  # fmt: skip
 
 Place = tuple[str, str]

@@ -11,21 +11,23 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from unit.golden_cases import FACTS
-from unit.strategies import DOMAINS, NETWORKS, Files
+from unit.strategies import DOMAINS, NETWORKS, POOLS, Files
 
 from salt_kvm import converge
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.errors import ApplyError, NotFoundError, SpecError
 from salt_kvm.plan.domain import DomainSeen
+from salt_kvm.plan.pool import PoolSeen
 from salt_kvm.plan.steps import CreateImage, Define, SetAutostart
 
 from .daemon import Daemon
+from .test_golden import NoDevices, directory
 
 NAME = "any"
 EXAMPLES = settings(
     deadline=None, derandomize=True, max_examples=120, suppress_health_check=list(HealthCheck)
 )
-ANY = {"domain": DOMAINS, "network": NETWORKS}
+ANY = {"domain": DOMAINS, "network": NETWORKS, "pool": POOLS}
 PAIRS = st.one_of(
     *(st.tuples(st.just(noun), some, some) for noun, some in ANY.items() for _ in range(2))
 )
@@ -46,6 +48,15 @@ def own(tmp_path_factory):
         daemon.close()
 
 
+def seen_as(noun, there, fields):
+    """Return what the noun's planner wants to see; a pool's directory is as declared."""
+    if noun == "domain":
+        return DomainSeen(there, Files(there=False), FACTS)
+    if noun == "pool":
+        return PoolSeen(there, directory(fields), NoDevices())
+    return there
+
+
 class Object:
     """One domain or network, brought from pillar to pillar while it is off."""
 
@@ -58,11 +69,7 @@ class Object:
     def plan(self, fields):
         known = {"memory": "64MiB"} if self.noun == "domain" else {}
         wanted = {**known, **fields, "state": "present"}
-        seen = (
-            DomainSeen(self.read(), Files(there=False), FACTS)
-            if self.noun == "domain"
-            else self.read()
-        )
+        seen = seen_as(self.noun, self.read(), fields)
         try:
             return converge.aim(self.noun, NAME, wanted).plan(seen).steps
         except SpecError:
@@ -113,6 +120,12 @@ def test_any_network_is_at_rest(own, fields):
 
 
 @EXAMPLES
+@given(POOLS)
+def test_any_pool_is_at_rest(own, fields):
+    check_rest(own, "pool", fields)
+
+
+@EXAMPLES
 @given(PAIRS)
 def test_any_edit_ends_at_rest_and_keeps_the_rest(own, pair):
     noun, first, second = pair
@@ -120,7 +133,7 @@ def test_any_edit_ends_at_rest_and_keeps_the_rest(own, pair):
     some.clean()
     some.apply(first)
     root = ET.fromstring(some.read().xml)
-    if root.find("metadata") is None:
+    if noun != "pool" and root.find("metadata") is None:
         root.append(ET.fromstring(UNDECLARED))
     some.define(ET.tostring(root, encoding="unicode"))
     before = ET.fromstring(some.read().xml)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from salt_kvm.errors import SpecError
 from salt_kvm.seen import FileSeen
-from salt_kvm.spec import console, devices, disk, interface, link, network, system, tuning
+from salt_kvm.spec import console, devices, disk, interface, link, network, pool, system, tuning
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
@@ -165,6 +165,24 @@ LIKELY = {
     (network.Nat, "addresses"): word("192.0.2.10-192.0.2.12", "192.0.2.1-192.0.2.1"),
     (network.Nat, "ports"): word("1024-65535", "2000-3000"),
     (Network, "bridge"): word("virbr-any", "virbr-b"),
+    (pool.Pool, "data"): None,
+    (pool.Permissions, "owner"): st.integers(0, 70000),
+    (pool.Permissions, "group"): st.integers(0, 70000),
+    (pool.Permissions, "label"): None,
+    (pool.PoolSource, "device"): word("/dev/sda1", "/dev/mapper/b", "iqn.2024-01.com.example:a"),
+    (pool.PoolSource, "devices"): st.lists(word("/dev/sda", "/dev/sdb"), min_size=1, unique=True),
+    (pool.PoolSource, "hosts"): st.lists(
+        word("a.example", "192.0.2.1").map(lambda name: {"name": name, "port": 3260}),
+        min_size=1,
+        max_size=1,
+    ),
+    (pool.PoolSource, "dir"): word("/export/a", "/export/b & c"),
+    (pool.PoolSource, "name"): word("vg0", "tank", "a <b>"),
+    (pool.PoolSource, "initiator"): word("iqn.2024-01.com.example:node1"),
+    (pool.PoolSource, "protocol_version"): word("3", "4.1"),
+    (pool.Adapter, "name"): word("scsi_host1", "scsi_host2"),
+    (pool.Adapter, "parent"): word("scsi_host5"),
+    (pool.Pool, "mount_options"): st.lists(word("noatime", "sync", "ro"), unique=True),
     (Network, "mtu"): word(1400, 9000),
 }
 
@@ -280,6 +298,36 @@ def routed(fields):
 
 
 NETWORKS = Walk(LIKELY, most=8).specs(Network).map(routed).filter(partial(is_valid, Network))
+
+
+# What Debian's libvirt has drivers for, with what a new pool of the type needs.
+TYPES = {
+    "dir": {},
+    "fs": {"device": "/dev/sdc1"},
+    "netfs": {"hosts": [{"name": "nfs.example"}], "dir": "/export"},
+    "logical": {"name": "vg1"},
+    "disk": {"device": "/dev/sdd"},
+    "iscsi": {"hosts": [{"name": "san.example"}], "device": "iqn.2024-01.com.example:b"},
+    "scsi": {"adapter": {"type": "scsi_host", "name": "scsi_host3"}},
+    "mpath": {},
+}
+
+
+def sourced(kind, fields):
+    """Give a pool the source that its type needs, and of another type's what it can have."""
+    made = {"type": kind, "path": "/srv/any", "source": TYPES[kind]}
+    for key, value in fields.items():
+        if key == "source":
+            value = possible(pool.PoolSource, {**TYPES[kind], **value}, ())
+            value = {k: v for k, v in value.items() if k in sum(pool.SOURCES[kind], ())}
+        if is_valid(pool.Pool, {**made, key: value}):
+            made[key] = value
+    return made
+
+
+POOLS = st.tuples(st.sampled_from([*TYPES]), Walk(LIKELY, most=8).specs(pool.Pool)).map(
+    lambda drawn: sourced(*drawn)
+)
 
 
 class Files:
