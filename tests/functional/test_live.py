@@ -213,6 +213,23 @@ def test_other_devices_come_and_go(converge, fields, request):
     assert virsh("domid", NAME) == running
 
 
+def test_a_memory_module_comes_and_goes(converge, fields, request):
+    cells = [{"id": 0, "cpus": "0-1", "memory": "256MiB"}]
+    fields |= {"cpu": {"numa": cells}, "memory_hotplug": {"size": "1GiB", "slots": 2}}
+    fields["memory_devices"] = []
+    running = request.getfixturevalue("running")
+    module = {"model": "dimm", "size": "128MiB", "node": 0}
+    more = {**fields, "memory": "384MiB", "memory_devices": [module]}
+    told = converge("kvm_domain.running", **more)
+    assert "live/devices/memory" in told["changes"]
+    assert "Waits" not in told["comment"]
+    assert [each["data"]["size"] for each in qmp("query-memory-devices")] == [128 * 1024**2]
+    told = converge("kvm_domain.running", **fields)
+    assert "Waits" not in told["comment"]
+    assert qmp("query-memory-devices") == []
+    assert virsh("domid", NAME) == running
+
+
 def test_a_card_comes_and_goes_with_one_mac(converge, fields, running, network):
     more = {**fields, "interfaces": [{"network": network}, {"network": network}]}
     before = documents()[1].find("devices/interface/mac").get("address")
