@@ -75,13 +75,15 @@ class Hidden(bytes):
 class DeviceSeen:
     """What stands where a pool's device is to be: the signatures that it carries.
 
-    ``blank`` is a block device that holds nothing at all.
+    ``blank`` is a block device that holds nothing at all, ``busy`` one that is mounted, or a part
+    of something else that runs.
     """
 
     path: str
     kind: str
     signatures: tuple[str, ...] = ()
     blank: bool = False
+    busy: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -26,7 +27,20 @@ def look(path: str) -> DeviceSeen | None:
         return DeviceSeen(path, seen.kind)
     told = json.loads(command.run(["wipefs", "--json", "--no-act", path]) or "{}")
     signatures = tuple(dict.fromkeys(row["type"] for row in told.get("signatures") or ()))
-    return DeviceSeen(path, seen.kind, signatures, blank=not signatures and _zeros(path))
+    blank = not signatures and _zeros(path)
+    return DeviceSeen(path, seen.kind, signatures, blank=blank, busy=_busy(path))
+
+
+def _busy(path: str) -> bool:
+    """The kernel gives a device, or a disk with all its partitions, to one alone."""
+    with files.saying(ObserveError, path):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return True
+            raise
+    return False
 
 
 def _zeros(path: str) -> bool:

@@ -46,6 +46,12 @@ def build(
     if not missing:
         return
     foreign = [seen for seen in missing if not seen.blank]
+    for seen in missing:
+        if seen.busy:
+            raise UnmetError(
+                f"{seen.path}, where pool {name} is to be built, is in use; unmount it, or correct "
+                "the pool's source"
+            )
     if len(missing) < len(found):
         _partly(name, missing)
     if foreign and not overwrite:

@@ -116,6 +116,30 @@ def test_a_device_that_holds_something_is_never_built_over_unasked(run, converge
     assert (path / "data.raw").read_bytes() == b"data"
 
 
+def test_a_device_in_use_is_not_built_over_even_where_that_is_asked_for(run, folder, loop):
+    """Mounted as a whole, or one of its partitions."""
+    whole, disk = loop(16), loop(32)
+    subprocess.run(["mkfs.ext2", "-q", whole], check=True)
+    subprocess.run(
+        ["parted", "-s", disk, "mklabel", "gpt", "mkpart", "a", "1MiB", "20MiB"], check=True
+    )
+    subprocess.run(["mkfs.ext2", "-q", f"{disk}p1"], check=True)
+    (folder / "mounted").mkdir()
+    for device, mount in ((whole, whole), (disk, f"{disk}p1")):
+        source = {"device": device, "format": "ext4"}
+        fields = {"type": "fs", "path": f"{folder}/mnt", "source": source, "overwrite": True}
+        subprocess.run(["mount", mount, str(folder / "mounted")], check=True)
+        try:
+            was = head(device)
+            for test in (True, False):
+                told = run(test=test)("kvm_pool.running", name=NAME, **fields)
+                assert (told["result"], told["changes"]) == (False, {})
+                assert f"{device}, where pool {NAME} is to be built, is in use" in told["comment"]
+            assert head(device) == was
+        finally:
+            subprocess.run(["umount", str(folder / "mounted")], check=True)
+
+
 def test_a_new_file_system_needs_its_format(run, folder, loop):
     fields = {"type": "fs", "path": str(folder / "mnt"), "source": {"device": loop(16)}}
     told = run()("kvm_pool.running", name=NAME, **fields)

@@ -257,3 +257,21 @@ def test_a_luks_volume_takes_its_passphrase_from_a_secret(converge, run, folder)
     data = (folder / "vols" / "a.qcow2").read_bytes()
     assert b"LUKS" in data
     assert VALUE.encode() not in data
+
+
+def test_a_whole_run_logs_no_value(opts, libvirtd, folder, caplog):
+    """From the rendered SLS to the return, at Salt's finest level; the pillar names an SDB."""
+    (folder / "sdb.yaml").write_text(f"key: {VALUE}\n")
+    vault = {"vault": {"driver": "yaml", "files": [f"{folder}/sdb.yaml"]}}
+    pillar = {"kvm": {"secrets": {NAME: {"usage": "tls", "value": "sdb://vault/key"}}}}
+    cache = {"cachedir": str(folder / "cache"), "extension_modules": str(folder / "ext")}
+    options = {**opts, **vault, **cache, "pillar": pillar}
+    minion = salt.loader.minion_mods(options, utils=salt.loader.utils(options), context={})
+    caplog.set_level(1)
+    (told,) = minion["state.sls"]("kvm.secret", pillar=pillar).values()
+    assert (told["result"], set(told["changes"])) == (True, {"definition", "value"}), told
+    assert stored() == VALUE.encode()
+    assert f"pillar://{NAME}" in caplog.text
+    assert VALUE not in caplog.text + json.dumps(told)
+    holders = [path for path in folder.rglob("*") if path.is_file()]
+    assert [p for p in holders if VALUE.encode() in p.read_bytes()] == [folder / "sdb.yaml"]
