@@ -98,16 +98,17 @@ def _secret(view: View, name: str, want: StoredSecret) -> Any:
 def _storage_volume(view: View, name: str, want: StorageVolume) -> Any:
     there = view.read("volume", name)
     path = None if there is None else volume_xml.path(there.xml)
+    half = there is not None and view.half_volume(there)
     blank = want.state == "wiped" and view.world.local
-    of_pool = (
-        None if there is not None else view.read("pool", name.partition("/")[0], autostart=False)
-    )
+    made = there is not None and not half
+    of_pool = None if made else view.read("pool", name.partition("/")[0], autostart=False)
     return volume.VolumeSeen(
         there,
         pool=of_pool,
+        half=half,
         stale=there is None and view.known_volume(name),
-        file=_unknown_file(view, name, of_pool),
-        source=_source(view, want) if there is None else None,
+        file=_unknown_file(view, name, of_pool) if there is None else None,
+        source=None if made else _source(view, want),
         blank=volumes.blank(path) if blank else None,
         numbers=_numbers(view, want.permissions),
         runners=lambda: storage_needs.runners(view, name),

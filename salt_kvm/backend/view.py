@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from salt_kvm.backend import (
+    begun,
     device,
     files,
     images,
@@ -78,6 +79,11 @@ class View(msgspec.Struct, frozen=True):
     def promised(self, kind: str, name: str) -> bool:
         """Tell whether an object is, or is not, there by a promise."""
         return (kind, name) in self.promises.objects
+
+    def half_volume(self, there: Observed) -> bool:
+        """Tell whether a volume is what a run that was killed had begun to fill."""
+        promised = self.promised("volume", there.name)
+        return not promised and begun.is_half(self.world.uri, there.name, there.xml)
 
     def known_volume(self, name: str) -> bool:
         """Tell whether libvirt has a volume on its list, be its file there or not."""

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import RawIOBase
 
-from salt_kvm.backend import copying, images
+from salt_kvm.backend import begun, copying, images
 from salt_kvm.backend.files import anew, saying
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.progress import Progress, Report, silent
 from salt_kvm.backend.store import Store
-from salt_kvm.errors import ApplyError, KvmError, ObserveError
+from salt_kvm.errors import ApplyError, ConnectError, KvmError, ObserveError
 from salt_kvm.plan.steps import CreateVolume, Source
 from salt_kvm.seen import Observed
 from salt_kvm.spec.types import Size
@@ -60,7 +60,18 @@ def create_from(hypervisor: Hypervisor, step: CreateVolume, source: Source, stor
                 f"{source.address} has {Size(size)}, more than the declared {step.size}; "
                 "declare more, or leave capacity out"
             )
-        create(hypervisor, step.name, resized(step.xml, max(size, step.size or 0)))
+        begun.begin(hypervisor.uri, step.name)
+        try:
+            create(hypervisor, step.name, resized(step.xml, max(size, step.size or 0)))
+        except ConnectError:
+            # It may be there, and empty: the record stays.
+            raise
+        except BaseException:
+            begun.end(hypervisor.uri, step.name)
+            raise
+        there = read(hypervisor, step.name)
+        document = None if there is None else there.xml
+        begun.begin(hypervisor.uri, step.name, document)
         try:
             upload(hypervisor, step.name, path, store.client.report, new=True)
             # What was uploaded says its own size.
@@ -70,6 +81,7 @@ def create_from(hypervisor: Hypervisor, step: CreateVolume, source: Source, stor
             with suppress(KvmError):
                 delete(hypervisor, step.name)
             raise
+        begun.end(hypervisor.uri, step.name, document)
 
 
 def direct(address: str, hash: str | None) -> bool:
@@ -165,3 +177,4 @@ def delete(hypervisor: Hypervisor, name: str) -> None:
     """Delete a volume and what it holds."""
     pool, _, volume = name.partition("/")
     hypervisor.call_volume(pool, volume, "deleting", "delete", 0)
+    begun.end(hypervisor.uri, name)

@@ -44,7 +44,8 @@ MEDIUM = "make it, or correct the path or the format"
 class VolumeSeen(msgspec.Struct, frozen=True):
     """A volume, and where it is to be made what stands there already.
 
-    ``pool`` is looked at only where there is no volume. ``stale`` is one whose file went without
+    ``pool`` is looked at only where there is no volume, or a ``half`` one, which a run that was
+    killed had begun to fill. ``stale`` is one whose file went without
     libvirt, ``file`` a file that came without it. ``blank`` is asked only of what is to be wiped;
     ``None`` is unknown. ``source`` is a file of the host that is uploaded as it stands; any other
     is fetched first. ``runners`` tells the running domains that have the volume as a disk.
@@ -52,6 +53,7 @@ class VolumeSeen(msgspec.Struct, frozen=True):
 
     volume: Observed | None
     pool: Observed | None = None
+    half: bool = False
     stale: bool = False
     file: FileSeen | None = None
     source: FileSeen | None = None
@@ -74,7 +76,10 @@ def plan(name: str, want: StorageVolume, seen: VolumeSeen) -> Iterator[Step]:
         there = _unknown(name, seen.file)
         changes = {"volume": change("unknown to libvirt", "known")}
         yield AdoptVolume(kind="volume", name=name, xml=there.xml, changes=changes)
-    if there is None:
+    if there is not None and seen.half:
+        unused = Need("unused volume", name, FREE)
+        yield DeleteVolume(kind="volume", name=name, needs=(unused,))
+    if there is None or seen.half:
         yield from _creation(name, want, seen)
         return
     differences = merge(ET.fromstring(there.xml), xml.intent(name, want)).differences

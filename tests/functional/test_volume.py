@@ -2,12 +2,18 @@
 
 import gzip
 import hashlib
+import multiprocessing
 import os
+import signal
 import subprocess
+from pathlib import Path
 
 import libvirt
 import pytest
 from salt.exceptions import CommandExecutionError
+
+from salt_kvm.backend import begun
+from salt_kvm.backend.hypervisor import Hypervisor
 
 from .conftest import PREFIX, virsh
 
@@ -442,3 +448,52 @@ def test_a_volume_by_name_counts_for_images_too(run, pool, guest):
         backing_format="raw",
     )
     assert f"{path} is written by {guest['name']}" in told["comment"]
+
+
+@pytest.mark.parametrize("after", [0, 3 * MIB])
+def test_a_run_that_is_killed_leaves_nothing_that_counts_as_whole(
+    run, converge, pool, folder, monkeypatch, after
+):
+    """While it uploads; a volume that somebody made in that place meanwhile is left alone."""
+    data = os.urandom(8 * MIB)
+    (folder / "web.raw").write_bytes(data)
+    fields = {"name": f"{POOL}/a.raw", "source": f"{folder}/web.raw"}
+
+    def killed():
+        sent = []
+        upload = Hypervisor.upload
+
+        def cut(self, pool, name, file, count, **more):
+            def counted(length):
+                sent.append(length)
+                if sum(sent) > after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            upload(self, pool, name, file, counted, **more)
+
+        monkeypatch.setattr(Hypervisor, "upload", cut)
+        run()("kvm_volume.present", **fields)
+
+    def kill_one():
+        child = multiprocessing.get_context("fork").Process(target=killed)
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+
+    kill_one()
+    assert (pool / "a.raw").read_bytes() != data
+    made = converge("kvm_volume.present", **fields)
+    assert set(made["changes"]) == {"volume"}
+    assert (pool / "a.raw").read_bytes() == data
+    virsh("vol-delete", "a.raw", "--pool", POOL)
+    kill_one()
+    virsh("vol-delete", "a.raw", "--pool", POOL)
+    virsh("vol-create-as", POOL, "b.raw", "1M")
+    (pool / "b.raw").rename(pool / "a.raw")
+    (pool / "a.raw").write_bytes(b"mine" * 1000)
+    virsh("pool-refresh", POOL)
+    told = run()("kvm_volume.present", **fields)
+    assert (told["result"], told["changes"]) == (True, {})
+    assert (pool / "a.raw").read_bytes() == b"mine" * 1000
+    converge("kvm_volume.absent", name=fields["name"])
+    assert [path for path in Path(begun.FOLDER).iterdir() if POOL in path.name] == []
