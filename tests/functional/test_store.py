@@ -450,3 +450,33 @@ def test_a_record_says_where_an_entry_comes_from(run, folder, web, store, base):
     assert record["sha512"] == sha(base, "sha512")
     assert (record["format"], record["virtual_size"]) == ("qcow2", 4 * MIB)
     assert os.stat(store / sha(base) / "image").st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_a_reflink_shares_its_blocks(run, folder, opts, monkeypatch, kind):
+    disk, mounted = folder / "disk", folder / "shared"
+    with disk.open("wb") as file:
+        file.truncate(512 * MIB)
+    if shutil.which(f"mkfs.{kind}") is None:
+        pytest.skip(f"no mkfs.{kind} on this machine")
+    subprocess.run([f"mkfs.{kind}", "-q", str(disk)], check=True, capture_output=True)
+    mounted.mkdir()
+    mount = subprocess.run(["mount", "-o", "loop", disk, mounted], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"no {kind} can be mounted here")
+    try:
+        monkeypatch.setitem(opts, "kvm.store", f"{mounted}/store")
+        noise(folder / "base.raw", 100 * MIB)
+        fields = {"source": f"{folder}/base.raw"}
+        run()("kvm_image.present", name=f"{folder}/first.raw", **fields)
+        os.sync()
+        free = shutil.disk_usage(mounted).free
+        for number in range(5):
+            made = run()("kvm_image.present", name=f"{mounted}/{number}.raw", **fields)
+            assert made["result"] is True, made
+            assert "is a reflink of " in made["comment"]
+        os.sync()
+        assert free - shutil.disk_usage(mounted).free < 50 * MIB
+        assert sha(mounted / "4.raw") == sha(folder / "base.raw")
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
