@@ -70,9 +70,10 @@ def anew(path: str, *, over: bool = False, keep: bool = True) -> Iterator[str]:
             if keep:
                 sync(made)
                 (os.replace if over else os.link)(made, path)
-                sync(parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        if keep:
+            sync(parent)
 
 
 def sync(path: str) -> None:
@@ -86,10 +87,10 @@ def sync(path: str) -> None:
 
 def sweep(parent: str) -> None:
     """Remove what a run that was killed had begun here."""
-    for begun in Path(parent).glob(f"{PREFIX}[0-9]*-*"):
-        process = begun.name.removeprefix(PREFIX).split("-")[0]
-        if not os.path.exists(f"/proc/{process}"):
-            shutil.rmtree(begun)
+    for name in os.listdir(parent):
+        process = name.removeprefix(PREFIX).split("-")[0] if name.startswith(PREFIX) else ""
+        if process.isdigit() and not os.path.exists(f"/proc/{process}"):
+            shutil.rmtree(os.path.join(parent, name))
 
 
 def remove(path: str) -> None:

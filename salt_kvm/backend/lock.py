@@ -33,7 +33,8 @@ def held(
     """
     path = f"{FOLDER}/{kind}-{quote(name, safe='')}"[:255]
     with saying(ApplyError, path):
-        os.makedirs(FOLDER, mode=0o755, exist_ok=True)
+        if not os.path.isdir(FOLDER):
+            os.makedirs(FOLDER, mode=0o755, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

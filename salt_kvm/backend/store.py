@@ -61,22 +61,29 @@ class Entry:
 
         ``None``: that can't be told, as its file system is not there or is another one.
         """
-        try:
-            lines = (Path(self.folder) / "clones").read_text().splitlines()
-        except FileNotFoundError:
-            return
-        for device, _, path in (line.partition(" ") for line in lines):
-            folder = os.path.dirname(path)
-            there = os.path.isdir(folder) and str(os.stat(folder).st_dev) == device
+        folder = os.path.join(self.folder, "clones")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            device, _, path = os.readlink(os.path.join(folder, name)).partition(":")
+            parent = os.path.dirname(path)
+            there = os.path.isdir(parent) and str(os.stat(parent).st_dev) == device
             yield path, not os.path.exists(path) if there else None
 
     def add_clone(self, path: str) -> None:
-        """Note that an image stands on this one, and on which file system that is."""
+        """Note that an image stands on this one, and on which file system that is.
+
+        A link to nowhere: it is on the disk with the image that is made after it, as both are names
+        in one journal; only that of another file system is waited for.
+        """
         device = os.stat(os.path.dirname(path)).st_dev
-        with open(os.path.join(self.folder, "clones"), "a", encoding="utf-8") as file:
-            file.write(f"{device} {path}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        folder = os.path.join(self.folder, "clones")
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+        link = os.path.join(folder, hashlib.sha256(path.encode()).hexdigest())
+        with suppress(FileNotFoundError):
+            os.unlink(link)
+        os.symlink(f"{device}:{path}", link)
+        if os.stat(folder).st_dev != device:
+            sync(folder)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,8 @@ class Store:
             lock.held("store", f"{self.folder}/{key}", patience=PATIENCE_SECONDS),
             saying(ApplyError, self.folder),
         ):
-            os.makedirs(self.folder, mode=0o755, exist_ok=True)
+            if not os.path.isdir(self.folder):
+                os.makedirs(self.folder, mode=0o755, exist_ok=True)
             sweep(self.folder)
             wanted = self._wanted(source)
             with saying(ApplyError, source.address):
