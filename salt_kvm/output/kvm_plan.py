@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 MARKS = {"made": "+", "changed": "~", "removed": "-", "waits": ".", "can't be": "!"}
+# The entries of a change that make or remove the whole of an object.
+WHOLE = ("definition", "image", "volume")
 Row = dict[str, Any]
 
 
@@ -41,8 +43,8 @@ def _kind(row: Row) -> str:
         return "can't be"
     if not row["changes"]:
         return "waits"
-    whole = row["changes"].get("definition") or row["changes"].get("image")
-    if not whole:
+    whole = next((row["changes"][key] for key in WHOLE if key in row["changes"]), None)
+    if whole is None or None not in whole.values():
         return "changed"
     return "made" if whole["old"] is None else "removed"
 

@@ -5,40 +5,58 @@ import pytest
 
 from .conftest import PREFIX, nat, virsh
 
-NETWORK, POOL, GUEST = (f"{PREFIX}{name}" for name in ("net", "pool", "guest"))
+NETWORK, POOL, GUEST, SECRET = (f"{PREFIX}{n}" for n in ("net", "pool", "guest", "secret"))
 
 
 @pytest.fixture
 def pillar(folder):
-    disks = [{"path": f"{folder}/a.raw"}]
+    disks = [
+        {"path": f"{folder}/a.raw"},
+        {"volume": {"pool": POOL, "volume": "b.raw"}},
+    ]
     guest = {"memory": "32MiB", "disks": disks, "interfaces": [{"network": NETWORK}]}
     return {
+        "secrets": {SECRET: {"usage": "tls", "value": "secret"}},
         "networks": {NETWORK: nat()},
         "pools": {POOL: {"path": f"{folder}/pool"}},
+        "volumes": {f"{POOL}/b.raw": {"capacity": "1MiB"}},
         "images": {f"{folder}/a.raw": {"size": "1MiB"}},
         "domains": {GUEST: guest},
     }
 
 
+# As they are applied; what has no activity is only present.
+FUNCTIONS = {
+    "secret": "present",
+    "network": "running",
+    "pool": "running",
+    "volume": "present",
+    "image": "present",
+    "domain": "running",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_secret_stays(libvirtd):
+    yield
+    for line in virsh("secret-list").splitlines():
+        if SECRET in line:
+            virsh("secret-undefine", line.split()[0])
+
+
 def apply(run, pillar):
-    states = {"networks": "kvm_network", "pools": "kvm_pool", "images": "kvm_image"}
-    for section, module in {**states, "domains": "kvm_domain"}.items():
-        for name, fields in pillar[section].items():
-            function = "present" if module == "kvm_image" else "running"
-            told = run()(f"{module}.{function}", name=name, **fields)
+    for noun, function in FUNCTIONS.items():
+        for name, fields in pillar[f"{noun}s"].items():
+            told = run()(f"kvm_{noun}.{function}", name=name, **fields)
             assert told["result"] is True, told
 
 
 def test_a_plan_foretells_what_the_states_do(run, modules, pillar):
     rows = modules["kvm_host.plan"](pillar)
-    assert [row["kind"] for row in rows] == ["network", "pool", "image", "domain"]
+    assert [row["kind"] for row in rows] == list(FUNCTIONS)
     assert all(row["changes"] and row["fault"] is None for row in rows)
     dry = run(test=True)
-    for row, (module, function) in zip(
-        rows,
-        [("network", "running"), ("pool", "running"), ("image", "present"), ("domain", "running")],
-        strict=True,
-    ):
+    for row, (module, function) in zip(rows, FUNCTIONS.items(), strict=True):
         fields = pillar[f"{module}s"][row["name"]]
         told = dry(f"kvm_{module}.{function}", name=row["name"], **fields)
         assert told["changes"] == row["changes"]
@@ -87,7 +105,7 @@ def test_a_plan_is_shown_as_text(opts, modules, pillar):
     rows = modules["kvm_host.plan"](pillar)
     text = salt.output.out_format({"local": rows}, "kvm_plan", opts)
     assert f"+ network {NETWORK}" in text
-    assert "4 made." in text
+    assert "6 made." in text
     assert "Everything is as declared." in salt.output.out_format({"local": []}, "kvm_plan", opts)
 
 
