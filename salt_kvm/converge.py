@@ -154,6 +154,15 @@ def _rehearse(view: View, steps: Sequence[Step]) -> None:
 
 
 def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> Outcome:
+    world.notes.clear()
+    try:
+        return _applied(world, target, steps, mode)
+    finally:
+        while world.afterwards:
+            world.afterwards.pop()()
+
+
+def _applied(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> Outcome:
     undo: list[tuple[Step, Undo | None]] = []
     refused: list[Step] = []
     try:
@@ -164,7 +173,6 @@ def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> O
         return _cut_off(error, [step for step, _undo in undo])
     except BaseException as error:
         kept = _take_back(undo)
-        world.notes.clear()
         if not isinstance(error, KvmError):
             raise
         return Outcome(failure=str(error), comment=" ".join([f"{str(error).rstrip('.')}.", *kept]))
@@ -174,7 +182,6 @@ def _apply(world: World, target: Target, steps: Sequence[Step], mode: Mode) -> O
         failure = f"{sentence}, but that is not as declared: {_told(left.steps)}"
         return Outcome(changes=changes(steps), comment=failure, failure=failure)
     comment = " ".join([_comment(sentence, target, seen, left), *world.notes])
-    world.notes.clear()
     return Outcome(changes=changes(steps), comment=comment)
 
 

@@ -73,7 +73,40 @@ def anew(path: str, *, over: bool = False, keep: bool = True) -> Iterator[str]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if keep:
-            sync(parent)
+            try:
+                sync(parent)
+            except OSError:
+                # Whoever replaces a file has the old one put aside.
+                if not over:
+                    os.unlink(path)
+                raise
+
+
+def put_aside(path: str) -> str:
+    """Give a file a second, temporary name beside it, and return that."""
+    parent = os.path.dirname(path)
+    with saying(ApplyError, path):
+        sweep(parent)
+        folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
+        kept = os.path.join(folder, os.path.basename(path))
+        try:
+            os.link(path, kept)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return kept
+
+
+def put_back(kept: str, path: str) -> None:
+    """Let a file that was put aside take its place again."""
+    with saying(ApplyError, path):
+        os.replace(kept, path)
+        sync(os.path.dirname(path))
+
+
+def drop(kept: str) -> None:
+    """Take the temporary name away again."""
+    shutil.rmtree(os.path.dirname(kept), ignore_errors=True)
 
 
 def sync(path: str) -> None:

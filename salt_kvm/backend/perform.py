@@ -224,8 +224,18 @@ def _resize_live(step: steps.ResizeLive, seen: FileSeen, world: World) -> None:
 
 
 @perform.register
-def _replace(step: steps.ReplaceImage, seen: FileSeen, world: World) -> None:
-    images.replaced(step, seen, world.client.report)
+def _replace(step: steps.ReplaceImage, seen: FileSeen, world: World) -> Undo:
+    """The old image is kept until the run is over."""
+    old = files.put_aside(step.path)
+    world.afterwards.append(partial(files.drop, old))
+    back = partial(files.put_back, old, step.path)
+    try:
+        images.replaced(step, seen, world.client.report)
+    except BaseException:
+        with suppress(KvmError):
+            back()
+        raise
+    return back
 
 
 @perform.register

@@ -6,6 +6,7 @@ A host that is yet to become a hypervisor loads this too, so nothing is needed h
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
@@ -30,6 +31,8 @@ class World:
         self.client = Client()
         # What is worth saying of a run beside its steps; whoever runs it takes them out.
         self.notes: list[str] = []
+        # What is to be done when a run is over, whether it succeeded or was taken back.
+        self.afterwards: list[Callable[[], None]] = []
         self._run: object = forked_from._run if forked_from else None
         self._hypervisor: Hypervisor | None = None
         self._process = os.getpid()

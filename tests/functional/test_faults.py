@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 import pytest
 
-from salt_kvm.backend import files, history, qemu_img, refusals
+from salt_kvm.backend import copying, files, history, qemu_img, refusals, store
 
 from .conftest import PREFIX, nat, virsh
 
@@ -27,7 +27,20 @@ HARMLESS = (
     "GetID",
     "Close",
 )
-FILE_CALLS = ("stat", "link", "unlink", "chown", "chmod", "mkdir", "rmdir", "makedirs", "replace")
+FILE_CALLS = (
+    "stat",
+    "link",
+    "unlink",
+    "chown",
+    "chmod",
+    "mkdir",
+    "rmdir",
+    "makedirs",
+    "replace",
+    "rename",
+    "symlink",
+    "fsync",
+)
 
 
 class Fault:
@@ -78,7 +91,7 @@ def inject(monkeypatch):
             if name.startswith("vir") and not any(word in name for word in HARMLESS):
                 call = getattr(libvirt.libvirtmod, name)
                 patch.setattr(libvirt.libvirtmod, name, fault.wrap(name, call, libvirt_error))
-        for module in (files, history):
+        for module in (files, history, store, copying):
             patch.setattr(module, "os", FaultyOs(fault))
         run = fault.wrap("qemu-img", qemu_img.run, lambda: files.ApplyError("qemu-img: injected"))
         patch.setattr(qemu_img, "run", run)
@@ -199,7 +212,33 @@ def owned_image(folder, network):
     return "kvm_image.present", {"name": f"{folder}/owned.raw", **fields}
 
 
+def old_image(folder, network):
+    """An image to convert, of which a run that was not taken back has left nothing."""
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "old.raw").write_bytes(b"old" * 2**19)
+    return "kvm_image.present", {"name": f"{folder}/old.raw"}
+
+
+def converted_image(folder, network):
+    fields = {"format": "qcow2", "size": "4MiB", "replace": True, "mode": "0600"}
+    return "kvm_image.present", {"name": f"{folder}/old.raw", **fields}
+
+
+def cloned_image(folder, network):
+    fields = {"format": "qcow2", "source": f"{folder}/old.raw", "size": "4MiB", "mode": "0600"}
+    return "kvm_image.present", {"name": f"{folder}/clone.qcow2", **fields}
+
+
+def copied_image(folder, network):
+    fields = {"source": f"{folder}/old.raw", "size": "4MiB", "clone": "copy"}
+    return "kvm_image.present", {"name": f"{folder}/copy.raw", **fields}
+
+
 SCENARIOS = [
+    (old_image, converted_image),
+    (old_image, cloned_image),
+    (old_image, copied_image),
     (None, off_guest),
     (anew_off_guest, new_guest),
     (running_guest, changed_guest),
