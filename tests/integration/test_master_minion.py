@@ -11,7 +11,15 @@ import pytest
 from .conftest import PREFIX, ROOT, SUBNET, by_id, changes, own, remove_own, results, section, virsh
 
 NAME = f"{PREFIX}one"
-FACES = ["kvm_domain", "kvm_host", "kvm_image", "kvm_network", "kvm_pool"]
+FACES = [
+    "kvm_domain",
+    "kvm_host",
+    "kvm_image",
+    "kvm_network",
+    "kvm_pool",
+    "kvm_secret",
+    "kvm_volume",
+]
 
 
 @pytest.fixture(scope="session")

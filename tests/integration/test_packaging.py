@@ -11,7 +11,15 @@ from .conftest import ROOT, make_environment, make_minion
 
 NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
 FACES = {"modules": "_modules", "states": "_states"}
-HOST = ["kvm_domain", "kvm_host", "kvm_image", "kvm_network", "kvm_pool"]
+HOST = [
+    "kvm_domain",
+    "kvm_host",
+    "kvm_image",
+    "kvm_network",
+    "kvm_pool",
+    "kvm_secret",
+    "kvm_volume",
+]
 
 
 @pytest.fixture(scope="module")
