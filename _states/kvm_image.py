@@ -21,6 +21,7 @@ def present(
     source_format=None,
     clone=None,
     format=None,
+    encryption=None,
     shrink=None,
     replace=None,
     owner=None,
@@ -55,6 +56,8 @@ def present(
         blocks where the file system can, else a copy) or ``copy``
     :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``,
         ``qed``
+    :param dict encryption: LUKS for a new qcow2 image: ``secret`` is the UUID of the libvirt secret
+        with the passphrase, which must not be private
     :param bool shrink: cut off the end of an image that is too large, with what it holds
     :param bool replace: write an image of another format, backing file or layout again, with what
         it holds; the old one stays until the new one is whole

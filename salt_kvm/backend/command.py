@@ -14,19 +14,23 @@ def run(
     *,
     ok: Sequence[int] = (0,),
     heard: Callable[[str], None] | None = None,
+    handles: Sequence[int] = (),
 ) -> str:
     """Return the standard output of a program.
 
     :param arguments: the program and its arguments; no shell sees them
     :param ok: the exit codes of a success
     :param heard: is given each line as it comes, instead of it being returned
+    :param handles: open files that it gets too
     :raises DependencyError: when the program is not installed
     :raises ApplyError: with the program's own first line when it fails
     """
     environment = {**os.environ, "LC_ALL": "C"}
     pipe = subprocess.PIPE
     try:
-        process = subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, env=environment)
+        process = subprocess.Popen(
+            arguments, stdout=pipe, stderr=pipe, text=True, env=environment, pass_fds=tuple(handles)
+        )
     except FileNotFoundError as error:
         raise DependencyError(
             f"the program {arguments[0]} is not installed; apply kvm.host, which installs it"

@@ -473,6 +473,11 @@ class Hypervisor:
                     return None
                 raise
 
+    def passphrase(self, uuid: str) -> bytes:
+        """Return the value of a secret, which libvirt tells unless it is private."""
+        with self._saying(ApplyError, f"reading the secret {uuid}"):
+            return bytes(self._connection.secretLookupByUUIDString(uuid).value(0))
+
     def define_secret(self, xml: str) -> None:
         """Write the definition of a secret."""
         with self._saying(ApplyError, "defining a secret"):

@@ -11,7 +11,7 @@ from salt_kvm.backend.progress import Progress, Report
 from salt_kvm.backend.store import Entry, Store, room
 from salt_kvm.errors import ApplyError
 from salt_kvm.plan.steps import CreateImage, ReplaceImage, Source
-from salt_kvm.seen import FileSeen
+from salt_kvm.seen import FileSeen, Hidden
 from salt_kvm.spec.types import Size
 
 
@@ -36,14 +36,15 @@ def names_others(seen: FileSeen) -> bool:
     return header is not None and (header.backing or header.data_file) is not None
 
 
-def create(step: CreateImage, store: Store) -> str | None:
+def create(step: CreateImage, store: Store, key: Hidden | None = None) -> str | None:
     """Make an image that is either whole or not there; never over an existing file.
 
+    :param key: the passphrase of an encrypted one
     :returns: a sentence on how it came from its source, where it has one
     """
     if step.source is None:
         with anew(step.path) as made:
-            _make(step, made, step.backing, step.backing_format)
+            _make(step, made, step.backing, step.backing_format, key)
         return None
     with store.used():
         entry = store.bring(step.source)
@@ -64,7 +65,13 @@ def create(step: CreateImage, store: Store) -> str | None:
     return f"{step.path} is {way}."
 
 
-def _make(step: CreateImage, made: str, backing: str | None, backing_format: str | None) -> None:
+def _make(
+    step: CreateImage,
+    made: str,
+    backing: str | None,
+    backing_format: str | None,
+    key: Hidden | None = None,
+) -> None:
     qemu_img.create(
         made,
         step.format,
@@ -72,6 +79,7 @@ def _make(step: CreateImage, made: str, backing: str | None, backing_format: str
         backing=backing,
         backing_format=backing_format,
         options=step.options,
+        key=key,
     )
 
 

@@ -13,7 +13,7 @@ from salt_kvm.backend.store import Store
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError, ObserveError
 from salt_kvm.plan import steps
-from salt_kvm.seen import FileSeen, Observed
+from salt_kvm.seen import FileSeen, Hidden, Observed
 from salt_kvm.xml import adopt
 from salt_kvm.xml.live import device_in
 from salt_kvm.xml.volume import capacity
@@ -211,7 +211,7 @@ def _delete_volume(step: steps.DeleteVolume, seen: Observed, world: World) -> No
 
 @perform.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Undo:
-    note = images.create(step, Store(world.client))
+    note = images.create(step, Store(world.client), _key(step.secret, world))
     if note is not None:
         world.notes.append(note)
     return partial(files.remove, step.path)
@@ -249,10 +249,13 @@ def _amend(step: steps.AmendImage, seen: FileSeen, world: World) -> Undo:
 @perform.register
 def _resize(step: steps.ResizeImage, seen: FileSeen, world: World) -> Undo | None:
     old = seen.header.size if seen.header is not None else None
-    qemu_img.resize(step.path, step.format, step.size, shrink=step.shrink)
-    if step.shrink or old is None:
-        return None
-    return partial(qemu_img.resize, step.path, step.format, old, shrink=True)
+    resize = partial(qemu_img.resize, step.path, step.format, key=_key(step.secret, world))
+    resize(step.size, shrink=step.shrink)
+    return None if step.shrink or old is None else partial(resize, old, shrink=True)
+
+
+def _key(secret: str | None, world: World) -> Hidden | None:
+    return None if secret is None else Hidden(world.hypervisor.passphrase(secret))
 
 
 @perform.register

@@ -104,7 +104,14 @@ def _live(step: steps.ObjectStep, seen: Observed, promises: Promises) -> None:
 @promise.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, promises: Promises) -> None:
     size = None if step.size is None else int(step.size)
-    header = Header(step.format, size, step.backing, step.backing_format, options=step.options)
+    header = Header(
+        step.format,
+        size,
+        step.backing,
+        step.backing_format,
+        encrypted=step.secret is not None,
+        options=step.options,
+    )
     promises.files[step.path] = FileSeen(
         step.path, "file", "root", "root", 0o644, step.format, size, header=header
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from salt_kvm.backend.command import run
 from salt_kvm.backend.progress import Progress
+from salt_kvm.seen import Hidden
 
 # What a size is rounded up to when an image is made; a resize does not do it for every format.
 SECTOR = 512
@@ -27,16 +30,22 @@ def create(
     backing: str | None = None,
     backing_format: str | None = None,
     options: Mapping[str, object] | None = None,
+    key: Hidden | None = None,
 ) -> None:
     """Make a new image at ``path``, which must not exist.
 
     :param size: in bytes; ``None`` takes that of the backing file
     :param options: of the format, by qemu-img's names
+    :param key: encrypt it with this passphrase, by LUKS
     """
-    command = ["qemu-img", "create", "-q", "-f", format, *_options(format, options)]
+    luks = {} if key is None else {"encrypt.format": "luks", "encrypt.key-secret": "key"}
+    command = ["qemu-img", "create", "-q", "-f", format]
+    command += _options(format, {**(options or {}), **luks})
     if backing is not None:
         command += ["-b", backing, "-F", str(backing_format)]
-    run([*command, path, *([] if size is None else [str(int(size))])])
+    with _passed(key) as (secret, handles):
+        whole = [*command, *secret, path, *([] if size is None else [str(int(size))])]
+        run(whole, handles=handles)
 
 
 def convert(
@@ -76,11 +85,37 @@ def rebase(
     run(["qemu-img", "rebase", "-q", "-f", format, *how, *on, path])
 
 
-def resize(path: str, format: str, size: int, *, shrink: bool = False) -> None:
-    """Change the size that a guest sees; what is cut off is lost."""
+def resize(
+    path: str, format: str, size: int, *, shrink: bool = False, key: Hidden | None = None
+) -> None:
+    """Change the size that a guest sees; what is cut off is lost.
+
+    :param key: the passphrase of an encrypted image
+    """
     how = ["--shrink"] if shrink else []
-    whole = -(-size // SECTOR) * SECTOR
-    run(["qemu-img", "resize", "-q", "-f", format, *how, path, str(whole)])
+    whole = str(-(-size // SECTOR) * SECTOR)
+    image = ["-f", format, path]
+    if key is not None:
+        image = ["--image-opts", f"{_opened(path, format)},encrypt.key-secret=key"]
+    with _passed(key) as (secret, handles):
+        run(["qemu-img", "resize", "-q", *how, *secret, *image, whole], handles=handles)
+
+
+@contextmanager
+def _passed(key: Hidden | None) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield what names a passphrase to qemu-img, and the handle of the memory that holds it.
+
+    So it stands in no argument, no variable and no file.
+    """
+    if key is None:
+        yield [], []
+        return
+    handle = os.memfd_create("key")
+    try:
+        os.write(handle, key)
+        yield ["--object", f"secret,id=key,file=/dev/fd/{handle}"], [handle]
+    finally:
+        os.close(handle)
 
 
 def amend(path: str, format: str, options: Mapping[str, object]) -> None:

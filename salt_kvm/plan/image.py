@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 from msgspec import structs
@@ -30,6 +31,7 @@ from salt_kvm.spec.image import Content, Format, Image
 from salt_kvm.spec.types import Mode, Size
 
 SECTOR = 512
+S = TypeVar("S", CreateImage, ResizeImage)
 # What qemu-img can do in place, by format.
 GROWS = ("raw", "qcow2", "qed")
 SHRINKS = ("raw", "qcow2")
@@ -56,9 +58,11 @@ def plan(path: str, want: Image, seen: ImageSeen) -> Iterator[Step]:
             yield RemoveImage(path=path, changes=changes, needs=needs)
         return
     if there is None:
-        yield create(path, want.format, want, seen.images, f"kvm:images:{path}")
+        made = create(path, want.format, want, seen.images, f"kvm:images:{path}")
+        yield _unlocked(made, want)
     else:
         _only_a_file(there)
+        _encrypted(path, want, there)
         yield from _rewrite(path, want, there, seen.images)
         yield from _amend(path, want, there)
         yield from _resize(path, want, there, seen.images)
@@ -101,6 +105,24 @@ def create(path: str, format: Format, want: Content, images: Images, where: str)
         changes={"image": change(None, told)},
         needs=tuple(needs),
     )
+
+
+def _unlocked(step: S, want: Image) -> S:
+    """Give a step the secret of an encrypted image."""
+    if want.encryption is None:
+        return step
+    need = Need("secret", want.encryption.secret, "declare it under kvm:secrets")
+    return structs.replace(step, secret=want.encryption.secret, needs=(*step.needs, need))
+
+
+def _encrypted(path: str, want: Image, there: FileSeen) -> None:
+    """What is readable stays so: encryption is a matter of a new image."""
+    encrypted = there.header is not None and there.header.encrypted
+    if want.encryption is not None and there.format == want.format and not encrypted:
+        raise UnmetError(
+            f"{path} is there and not encrypted; make another image and copy into it, or leave "
+            "out encryption"
+        )
 
 
 def _source(want: Content) -> Source | None:
@@ -270,11 +292,14 @@ def _resize(path: str, want: Image, there: FileSeen, images: Images) -> Iterator
     old, new = Size(there.size or 0), want.size
     if new < old:
         _shrinkable(path, want, there)
-        step: Step = _resized(there, want.format, new, shrink=True)
+        step: Step = _unlocked(_resized(there, want.format, new, shrink=True), want)
     else:
         runners = images.runners(path)
         now = replace(there, format=want.format)
-        step = grow_live(now, new, *runners[0]) if len(runners) == 1 else grow(now, new)
+        if len(runners) == 1:
+            step = grow_live(now, new, *runners[0])
+        else:
+            step = _unlocked(grow(now, new), want)
     yield structs.replace(step, changes={"size": change(str(old), str(new))})
 
 

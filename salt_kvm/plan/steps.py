@@ -318,6 +318,7 @@ class CreateImage(FileStep, frozen=True, kw_only=True):
     backing_format: str | None = None
     options: Mapping[str, object] = {}
     source: Source | None = None
+    secret: str | None = None
     did = "created the {format} image {path}"
     would = "create the {format} image {path}"
 
@@ -354,6 +355,7 @@ class ResizeImage(FileStep, frozen=True, kw_only=True):
     format: str
     size: Size
     shrink: bool
+    secret: str | None = None
     did = "resized {path} to {size}"
     would = "resize {path} to {size}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from salt_kvm.spec.types import Medium, Mode, Size, Spec, matching
-from salt_kvm.spec.values import Text
+from salt_kvm.spec.values import Text, Uuid
 
 Format = Literal["raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "qed"]
 # Which formats can stand on a backing file, and which options each has.
@@ -104,11 +104,18 @@ class Content(Spec, frozen=True, kw_only=True):
 CONTENT_FIELDS = Content.__struct_fields__
 
 
+class Encryption(Spec, frozen=True, kw_only=True):
+    """LUKS, with the passphrase of a libvirt secret."""
+
+    secret: Uuid
+
+
 class Image(Content, frozen=True, kw_only=True):
     """One entry of ``kvm:images``; its key is the path of the file."""
 
     state: Literal["present", "absent"] = "present"
     format: Format = "raw"
+    encryption: Encryption | None = None
     shrink: bool | None = None
     replace: bool | None = None
     owner: str | None = None
@@ -117,3 +124,7 @@ class Image(Content, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self.check(self.format)
+        if self.encryption is not None and self.format != "qcow2":
+            raise ValueError("'encryption' goes with format: qcow2")
+        if self.encryption is not None and self.source is not None:
+            raise ValueError("a 'source' is the whole image; leave out 'encryption'")

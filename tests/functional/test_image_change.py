@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .conftest import PREFIX
+from .conftest import PREFIX, virsh
 
 MIB = 1024**2
 SENTINEL = 0x5A
@@ -270,3 +270,38 @@ def test_a_corrupt_image_is_not_converted(run, folder):
     assert "is corrupt" in answer["comment"]
     assert path.read_bytes() == before
     assert os.listdir(folder) == [path.name]
+
+
+def test_an_encrypted_image_opens_with_its_passphrase_only(converge, run, folder, caplog):
+    uuid, value = "5a180000-0000-4000-8000-000000000001", f"open-sesame-{os.getpid()}"
+    secret = {"name": f"{folder}/a.qcow2", "usage": "volume", "uuid": uuid, "value": value}
+    path = folder / "a.qcow2"
+    fields = {"name": str(path), "format": "qcow2", "encryption": {"secret": uuid}}
+    for test in (True, False):
+        early = run(test=test)("kvm_image.present", size="4MiB", **fields)
+        assert early["result"] is False
+        assert f"there is no secret {uuid}" in early["comment"]
+    try:
+        assert run()("kvm_secret.present", **secret)["result"] is True
+        made = converge("kvm_image.present", size="4MiB", **fields)
+        grown = converge("kvm_image.present", size="8MiB", **fields)
+        assert told(path)["virtual-size"] == 8 * MIB
+        assert told(path)["format-specific"]["data"]["encrypt"]["format"] == "luks"
+        key = folder / "key"
+        for text, opens in ((value, True), ("wrong", False)):
+            key.write_text(text)
+            image = f"driver=qcow2,file.filename={path},encrypt.key-secret=k"
+            opened = ["qemu-io", "--object", f"secret,id=k,file={key}", "--image-opts", image]
+            ran = subprocess.run([*opened, "-c", "read 0 64k"], capture_output=True, check=False)
+            assert (ran.returncode == 0) is opens
+        assert value not in str((made, grown)) + caplog.text
+        plain = made_plain(folder)
+        assert refused(run, plain, "not encrypted", format="qcow2", encryption={"secret": uuid})
+    finally:
+        virsh("secret-undefine", uuid)
+
+
+def made_plain(folder):
+    path = folder / "plain.qcow2"
+    qemu_img("create", "-f", "qcow2", path, "1M")
+    return path

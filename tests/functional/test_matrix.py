@@ -96,7 +96,10 @@ NOT_HERE = {
         "encryption": "a LUKS volume needs a secret; test_secret makes one",
         "encryption.secret": "a LUKS volume needs a secret; test_secret makes one",
     },
-    "image": {},
+    "image": {
+        "encryption": "it needs a secret; test_image_change makes one",
+        "encryption.secret": "it needs a secret; test_image_change makes one",
+    },
     "secret": {},
 }
 
