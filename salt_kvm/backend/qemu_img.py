@@ -11,12 +11,16 @@ from typing import Any
 
 from salt_kvm.backend.command import run
 from salt_kvm.backend.progress import Progress
+from salt_kvm.errors import ApplyError
 from salt_kvm.seen import Hidden
 
 # What a size is rounded up to when an image is made; a resize does not do it for every format.
 SECTOR = 512
 # The formats that it can check.
 CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk")
+# LUKS measures how fast this machine hashes, and gives up where that was too fast for its clock.
+_UNMEASURED = "Unable to get accurate CPU usage"
+_ATTEMPTS = 20
 IDENTICAL = "Images are identical."
 # A vpc image is rounded to whole cylinders unless it is told to keep its size.
 _EXACT = {"vpc": {"force_size": True}}
@@ -45,7 +49,14 @@ def create(
         command += ["-b", backing, "-F", str(backing_format)]
     with _passed(key) as (secret, handles):
         whole = [*command, *secret, path, *([] if size is None else [str(int(size))])]
-        run(whole, handles=handles)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                run(whole, handles=handles)
+            except ApplyError as error:
+                if _UNMEASURED not in str(error) or not left:
+                    raise
+            else:
+                return
 
 
 def convert(
