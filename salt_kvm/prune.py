@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from salt_kvm import converge
@@ -15,8 +14,8 @@ from salt_kvm.converge import REAL, Mode, Outcome
 from salt_kvm.errors import KvmError, SpecError
 from salt_kvm.seen import Promises
 from salt_kvm.spec.convert import convert
-from salt_kvm.spec.prune import Only, Prune
-from salt_kvm.spec.types import parse_name
+from salt_kvm.spec.pillar import Pillar
+from salt_kvm.spec.prune import Only
 from salt_kvm.xml.mark import marked
 
 PATH = "kvm:prune:domains"
@@ -56,13 +55,13 @@ def _one(world: World, noun: str, name: str, want: Only, mode: Mode) -> Outcome:
         return Outcome(comment=f"{error}.", failure=str(error))
 
 
-def wanted(section: dict[str, Any]) -> Only | None:
-    """Return what a valid ``kvm`` section says of the undeclared; ``None`` where nothing."""
-    how = convert(Prune, section.get("prune") or {}, "kvm:prune").domains
+def wanted(pillar: Pillar) -> Only | None:
+    """Return what a pillar says of the undeclared; ``None`` where nothing."""
+    how = None if pillar.prune is None else pillar.prune.domains
     if how is None or how is False:
         return None
-    options = {} if how is True else msgspec.structs.asdict(how)
-    return Only(**options, domains=[parse_name(name) for name in section.get("domains") or {}])
+    options = {} if how is True else structs.asdict(how)
+    return Only(**options, domains=list(pillar.domains or {}))
 
 
 def other(want: Only) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import salt_kvm
 from salt_kvm import loader
 from salt_kvm.backend import checks, host, python
 from salt_kvm.backend.world import World
-from salt_kvm.errors import KvmError, SpecError
+from salt_kvm.errors import KvmError
 
 PACKAGE = Path(salt_kvm.__file__).parent
 
@@ -82,11 +82,9 @@ def plan(world: World, pillar: Any, reveal: Callable[[Any], Any]) -> list[dict[s
     :raises SpecError: with every fault of the section
     """
     from salt_kvm.forecast import forecast
+    from salt_kvm.spec import pillar as spec
 
-    faults = validate(world, pillar)
-    if faults:
-        raise SpecError(faults)
-    return forecast(world, plain(pillar) or {}, reveal)
+    return forecast(world, spec.parse(plain(pillar) or {}), reveal)
 
 
 def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str]:

@@ -70,10 +70,18 @@ def schema() -> dict[str, Any]:
     return msgspec.json.schema(Pillar, schema_hook=type_schema)
 
 
+def parse(section: Any) -> Pillar:
+    """Return a ``kvm`` section as its specs.
+
+    :raises SpecError: with one sentence for each fault
+    """
+    return convert(Pillar, section, "kvm")
+
+
 def problems(section: Any) -> list[str]:
     """Return one sentence for each fault of a ``kvm`` section; an empty list is a valid one."""
     try:
-        convert(Pillar, section, "kvm")
+        parse(section)
     except SpecError as error:
         return error.problems
     return []

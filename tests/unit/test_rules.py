@@ -37,7 +37,7 @@ ALLOWED = {
         "picture", "loader", "actions",
     },
     "prune": {"errors", "seen", "spec", "xml", "backend", "converge"},
-    "forecast": {"errors", "seen", "backend", "nouns", "converge", "prune"},
+    "forecast": {"errors", "seen", "spec", "backend", "nouns", "converge", "prune"},
     "output": set(),
     "face": {"errors", "backend"},
     "grains": {"backend"},
