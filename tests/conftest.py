@@ -99,9 +99,17 @@ class Guest(NamedTuple):
     arguments: str = "console=ttyS0 quiet"
 
 
+KEPT = (
+    "/var/lib/salt-kvm/history",
+    "/var/lib/salt-kvm/begun",
+    "/run/lock/salt-kvm",
+    "/run/salt-kvm/refused",
+)
+
+
 def _forget(prefix):
     """Remove what the library keeps of the objects of one test run: old definitions and locks."""
-    for folder in ("/var/lib/salt-kvm/history", "/run/lock/salt-kvm", "/run/salt-kvm/refused"):
+    for folder in KEPT:
         for path in sorted(Path(folder).rglob(f"*{prefix}*"), reverse=True):
             if path.is_dir():
                 shutil.rmtree(path)

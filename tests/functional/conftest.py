@@ -127,10 +127,20 @@ def ours(names):
     return not OTHERS.search(str(names))
 
 
+def remove_secrets():
+    """Remove the secrets of this run, and the hashes of those that are private."""
+    for line in virsh("secret-list").splitlines():
+        if PREFIX in line:
+            uuid = line.split()[0]
+            virsh("secret-undefine", uuid)
+            Path("/var/lib/salt-kvm/secrets", uuid).unlink(missing_ok=True)
+
+
 @pytest.fixture(autouse=True)
 def leave_nothing_behind(libvirtd, forget):
     yield
     forget(PREFIX)
+    remove_secrets()
     for kind, stop in (("", "destroy"), ("net-", "net-destroy"), ("pool-", "pool-destroy")):
         for name in virsh(f"{kind}list", "--all", "--name").split():
             if name.startswith(PREFIX):

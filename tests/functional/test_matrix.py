@@ -33,7 +33,7 @@ import yaml
 
 from salt_kvm.nouns import NOUNS
 
-from .conftest import BRIDGE, PREFIX, RUN, SUBNET, nat, virsh
+from .conftest import BRIDGE, PREFIX, RUN, SUBNET, nat, remove_secrets, virsh
 
 FOLDER = Path(__file__).parent / "matrix"
 DEFINED = {
@@ -331,7 +331,7 @@ def subject(request, act, words):
     if edit.noun == "volume":
         _remove("pool", f"{PREFIX}m-vols")
     if edit.noun == "secret":
-        virsh("secret-undefine", UUID)
+        remove_secrets()
 
 
 def photograph(folder):

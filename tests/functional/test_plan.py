@@ -36,14 +36,6 @@ FUNCTIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_secret_stays(libvirtd):
-    yield
-    for line in virsh("secret-list").splitlines():
-        if SECRET in line:
-            virsh("secret-undefine", line.split()[0])
-
-
 def apply(run, pillar):
     for noun, function in FUNCTIONS.items():
         for name, fields in pillar[f"{noun}s"].items():
