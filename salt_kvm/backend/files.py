@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import grp
 import os
 import pwd
@@ -48,9 +49,15 @@ def look(path: str) -> FileSeen | None:
 
 def _name_of(number: int, database: Callable[[int], Any]) -> str:
     try:
-        return str(database(number)[0])
+        return _entry(number, database)
     except KeyError:
         return str(number)
+
+
+@functools.cache
+def _entry(number: int, database: Callable[[int], Any]) -> str:
+    """A name once found is kept; one that is missing may come any time."""
+    return str(database(number)[0])
 
 
 @contextmanager

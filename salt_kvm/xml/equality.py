@@ -214,7 +214,9 @@ CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
 
 def canonical(root: ET.Element) -> ET.Element:
     """Rewrite a document in place into the spelling that is compared; return it."""
+    rules_of = CANONICAL.get
     for element in root.iter():
-        for rule in CANONICAL.get(element.tag, ()):
+        rules = rules_of(element.tag)
+        for rule in rules or ():
             rule(element)
     return root

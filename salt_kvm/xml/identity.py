@@ -9,6 +9,7 @@ place among its siblings of the same tag: there the order means something, or no
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import zip_longest
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -258,8 +259,8 @@ def pair(
         return [], list(there)
     keys = KEYS.get(wanted[0].tag) if keys is None else keys
     if keys is None:
-        places = [*there[: len(wanted)], *[None] * (len(wanted) - len(there))]
-        return list(zip(wanted, places, strict=True)), list(there[len(wanted) :])
+        count = len(wanted)
+        return list(zip_longest(wanted, there[:count])), list(there[count:])
     free = list(there)
     found: dict[int, ET.Element] = {}
     for key in keys:
