@@ -13,12 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from salt_kvm.errors import ApplyError, ConnectError, DependencyError, KvmError, UnmetError
 
 if TYPE_CHECKING:
+    from salt_kvm.backend.client import Client
     from salt_kvm.backend.world import World
 
 DEFAULT_URI = "qemu:///system"
@@ -179,11 +181,15 @@ def _world(salt: Salt, uri: str | None) -> World:
         # A state that runs in parallel sees what those before it promised, in the forking process.
         context[key] = module.World(address, context.get(f"salt_kvm:{os.getppid()}:{address}"))
     world: World = context[key]
-    world.begin(salt.get("__instance_id__"))
+    world.begin(salt.get("__instance_id__"), partial(_client, salt))
+    return world
+
+
+def _client(salt: Salt) -> Client:
     folder = salt["__opts__"].get("kvm.store") or _declared(salt, "store") or DEFAULT_STORE
     callbacks = _fetcher(salt), _hasher(salt), _reporter(salt)
-    world.client = _engine("backend.client").Client(folder, *callbacks)
-    return world
+    made: Client = _engine("backend.client").Client(folder, *callbacks)
+    return made
 
 
 def _fetcher(salt: Salt) -> Callable[[str, str], str]:

@@ -27,8 +27,10 @@ class World:
         :param forked_from: the world of the process that forked this one, whose promises hold
         """
         self.uri = uri
+        # True where the hypervisor's files are this host's files.
+        self.local = not urlsplit(uri).netloc
         self.promised: Promises = forked_from.promised if forked_from else Promises()
-        self.client = Client()
+        self._client: Callable[[], Client] = Client
         # What is worth saying of a run beside its steps; whoever runs it takes them out.
         self.notes: list[str] = []
         # What is to be done when a run is over, whether it succeeded or was taken back.
@@ -37,12 +39,22 @@ class World:
         self._hypervisor: Hypervisor | None = None
         self._process = os.getpid()
 
-    def begin(self, run: object) -> None:
-        """Start a call: drop a connection that broke, and what another dry run promised."""
+    def begin(self, run: object, client: Callable[[], Client]) -> None:
+        """Start a call: drop a connection that broke, and what another dry run promised.
+
+        :param run: what the calls of one run have in common
+        :param client: makes the client of this call, which few of them need
+        """
+        self._client = client
         if run != self._run:
             self._run, self.promised = run, Promises()
         if self._hypervisor is not None and not self._hypervisor.alive():
             self._hypervisor = None
+
+    @property
+    def client(self) -> Client:
+        """How to fetch, where to keep and whom to tell, in this call."""
+        return self._client()
 
     @property
     def hypervisor(self) -> Hypervisor:
@@ -50,11 +62,6 @@ class World:
         if self._hypervisor is None or self._process != os.getpid():
             self._hypervisor, self._process = Hypervisor(self.uri), os.getpid()
         return self._hypervisor
-
-    @property
-    def local(self) -> bool:
-        """True where the hypervisor's files are this host's files."""
-        return not urlsplit(self.uri).netloc
 
     @cached_property
     def facts(self) -> Facts:
