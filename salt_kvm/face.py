@@ -29,15 +29,21 @@ DEFAULT_STORE = "/var/lib/salt-kvm/store"
 ENGINES = {"only": "prune"}
 Salt = dict[str, Any]
 Verdict = dict[str, Any]
+KEYWORDS = inspect.signature(lambda name, **arguments: None)
 F = TypeVar("F", bound=Callable[..., Verdict])
 
 
 def state_function(function: F) -> F:
     """Mark a function of a state module; return it as it is.
 
-    Salt asks for its signature twice in each state, which takes longer than to read a guest.
+    Of each state Salt reads the signature twice, fills in every default and walks every value. Of
+    sixty parameters that takes longer than to compare a guest, so one that takes any keyword shows
+    Salt no more than that; ``sys.state_doc`` tells what it takes.
     """
-    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    signature = inspect.signature(function)
+    if any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values()):
+        signature = KEYWORDS
+    function.__signature__ = signature  # type: ignore[attr-defined]
     return function
 
 

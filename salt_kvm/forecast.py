@@ -101,4 +101,5 @@ def _revealed(target: Target, reveal: Reveal) -> Target:
     if not isinstance(target.want, StoredSecret) or target.want.value is None:
         return target
     fields = {key: each for key, each in structs.asdict(target.want).items() if each is not None}
-    return converge.aim("secret", target.name, {**fields, "value": reveal(target.want.value)})
+    plain = target.want.value.encode().decode()
+    return converge.aim("secret", target.name, {**fields, "value": reveal(plain)})

@@ -67,6 +67,7 @@ def pytest_make_parametrize_id(val):
     return val.replace(own, "N") if isinstance(val, str) and "skt" in val and own in val else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep those together that share what takes long to make: a host, a master."""
     for item in items:

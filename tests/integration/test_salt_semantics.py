@@ -6,6 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import salt.state
+
+from salt_kvm.nouns import NOUNS
 
 from .conftest import PREFIX, ROOT, changes, make_minion, own, remove_own, results
 
@@ -218,3 +221,15 @@ def test_an_unknown_key_in_the_pillar_is_told_by_a_dry_run(apply_typos, folder):
     check_typos_are_told(ran)
     assert ran.states[f"kvm-domain-{PREFIX}typo"]["result"] is False
     assert os.listdir(folder) == own() == []
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_no_field_has_a_name_that_salt_keeps_to_itself(noun):
+    """Salt hands such a keyword to no state function."""
+    fields = set(NOUNS[noun].spec.__struct_fields__) - {"state"}
+    assert not fields & salt.state.STATE_INTERNAL_KEYWORDS
+
+
+def test_a_parameter_that_salt_is_not_shown_is_told_by_its_documentation(minion):
+    told = minion.call("sys.state_doc", "kvm_domain.present").value["kvm_domain.present"]
+    assert all(f" {field}:" in told for field in ("memory", "disks", "blkiotune", "connection"))

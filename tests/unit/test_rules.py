@@ -162,8 +162,8 @@ def test_face_function_is_one_call(case):
 
 
 @pytest.mark.parametrize("case", PUBLIC, ids=named)
-def test_state_function_keeps_its_signature(case):
-    """Worked out anew twice in each state, that of a domain takes longer than to read one."""
+def test_state_function_is_marked(case):
+    """Unmarked, a function of sixty parameters costs Salt more than a domain costs the engine."""
     path, node = case
     marks = [ast.unparse(decorator) for decorator in node.decorator_list]
     assert marks == (["face.state_function"] if path.parent.name == "_states" else [])
