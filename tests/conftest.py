@@ -67,15 +67,6 @@ def pytest_make_parametrize_id(val):
     return val.replace(own, "N") if isinstance(val, str) and "skt" in val and own in val else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep those together that share what takes long to make: a host, a master."""
-    for item in items:
-        kind = item.path.relative_to(ROOT / "tests").parts[0]
-        if kind in ("integration", "hosts"):
-            item.add_marker(pytest.mark.xdist_group(kind))
-
-
 # Not every PID 1 buries the dead at once, and libvirt waits for a guest that it kills to be buried.
 REAPER = """
 import ctypes, os, signal, sys

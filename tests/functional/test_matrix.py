@@ -391,9 +391,6 @@ def _file(path):
 
 def _case(edit):
     marks = [pytest.mark.xfail(reason=edit.bug, strict=True)] if edit.bug else []
-    if edit.noun == "pool":
-        # A source of storage can be in one pool at a time.
-        marks.append(pytest.mark.xdist_group("pools"))
     return pytest.param(edit, id=f"{edit.noun}-{edit.name}", marks=marks)
 
 
