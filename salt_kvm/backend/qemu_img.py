@@ -49,14 +49,19 @@ def create(
         command += ["-b", backing, "-F", str(backing_format)]
     with _passed(key) as (secret, handles):
         whole = [*command, *secret, path, *([] if size is None else [str(int(size))])]
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                run(whole, handles=handles)
-            except ApplyError as error:
-                if _UNMEASURED not in str(error) or not left:
-                    raise
-            else:
-                return
+        measured(lambda: run(whole, handles=handles))
+
+
+def measured(make: Callable[[], object]) -> None:
+    """Make what LUKS encrypts, again where the clock was too coarse for its measurement."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            make()
+        except ApplyError as error:
+            if _UNMEASURED not in str(error) or not left:
+                raise
+        else:
+            return
 
 
 def convert(

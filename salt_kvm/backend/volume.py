@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from io import RawIOBase
 
-from salt_kvm.backend import begun, copying, images
+from salt_kvm.backend import begun, copying, images, qemu_img
 from salt_kvm.backend.files import anew, saying
 from salt_kvm.backend.hypervisor import Hypervisor
 from salt_kvm.backend.progress import Progress, Report, silent
@@ -38,7 +38,10 @@ def known(hypervisor: Hypervisor, name: str) -> bool:
 
 def create(hypervisor: Hypervisor, name: str, xml: str) -> None:
     """Make a volume."""
-    hypervisor.call("pool", name.partition("/")[0], "making a volume in", "createXML", xml, 0)
+    pool = name.partition("/")[0]
+    qemu_img.measured(
+        lambda: hypervisor.call("pool", pool, "making a volume in", "createXML", xml, 0)
+    )
 
 
 def clone(hypervisor: Hypervisor, name: str, xml: str, source: str) -> None:
