@@ -22,7 +22,7 @@ setup(
     package_dir={"salt_kvm.modules": "_modules", "salt_kvm.states": "_states"},
     package_data={"salt_kvm": ["py.typed"]},
     entry_points={"salt.loader": ["salt_kvm = salt_kvm.loader:dirs"]},
-    install_requires=["msgspec>=0.19", "pycdlib>=1.14"],
+    install_requires=["msgspec>=0.19", "pycdlib>=1.14", "pyyaml"],
     extras_require={
         "salt": ["salt>=3008,<3009"],
         "libvirt": ["libvirt-python"],
@@ -32,7 +32,6 @@ setup(
             "pytest>=8",
             "pytest-salt-factories>=1.0.5",
             "pytest-xdist>=3.5",
-            "pyyaml",
             "ruff",
         ],
         "dev": ["pre-commit", "towncrier"],

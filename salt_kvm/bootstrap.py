@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from salt_kvm.backend import daemons, python
+from salt_kvm.backend.hosts import daemons, python
 from salt_kvm.errors import KvmError
 from salt_kvm.face import Verdict, verdict
 
@@ -24,7 +24,7 @@ def libraries(
     :param name: the state's name
     :param packages: requirements as pip takes them; None: what this pack needs
     """
-    wanted = list(python.LIBRARIES if packages is None else packages)
+    wanted = python.listed(python.LIBRARIES if packages is None else packages)
     before = python.describe(wanted)
     missing, target = before["missing"], before["executable"]
     changes = {item: {"old": None, "new": "installed"} for item in missing}
@@ -42,18 +42,26 @@ def libraries(
     return verdict(name, True, f"{', '.join(missing)} installed into {target}.", changes)
 
 
-def daemon(salt: dict[str, Any], name: str) -> Verdict:
-    """Start a daemon by hand where it does not run, and return Salt's state dictionary."""
-    if daemons.running(name):
+def daemon(salt: dict[str, Any], name: str, *, anew: bool = False) -> Verdict:
+    """Start a daemon by hand where it does not run, and return Salt's state dictionary.
+
+    :param anew: restart it where it runs
+    """
+    there = daemons.running(name)
+    if there and not anew:
         return verdict(name, True, f"{name} runs.")
-    changes = {name: {"old": "stopped", "new": "running"}}
+    old, new = ("running", "restarted") if there else ("stopped", "started")
+    changes = {name: {"old": old, "new": new if there else "running"}}
     if salt["__opts__"].get("test"):
-        return verdict(name, None, f"{name} would be started.", changes)
+        return verdict(name, None, f"{name} would be {new}.", changes)
     try:
-        daemons.start(name)
+        if there:
+            daemons.renew(name, "restart")
+        else:
+            daemons.start(name)
     except KvmError as error:
         return verdict(name, False, str(error))
-    return verdict(name, True, f"{name} was started.", changes)
+    return verdict(name, True, f"{name} was {new}.", changes)
 
 
 def _install(salt: dict[str, Any], failure: type[Exception], missing: list[str]) -> str:

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# What of a value a message shows.
+LONGEST = 60
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut; what can't be written out is named by its type."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
 
 class KvmError(Exception):
     """The base: the only class that the faces catch."""
@@ -47,6 +59,14 @@ class ApplyError(KvmError):
 
 class RefusedError(ApplyError):
     """libvirt can't do that, here or to a running object; nothing was changed."""
+
+
+class AgentError(KvmError):
+    """The agent in a guest refuses what it is asked."""
+
+
+class NoAnswerError(AgentError):
+    """The agent in a guest does not answer."""
 
 
 class NotFoundError(KvmError):

@@ -12,10 +12,12 @@ def dirs() -> dict[str, list[str]]:
     are the checkout's top-level ``_modules`` and ``_states``.
     """
     return {
-        "modules": [_face_dir("modules")],
+        # Salt looks for what resources can do beside the parent of this: in the package, always.
+        "modules": list(dict.fromkeys([_face_dir("modules"), str(PACKAGE / "modules")])),
         "states": [_face_dir("states")],
         "grains": [str(PACKAGE / "grains")],
         "output": [str(PACKAGE / "output")],
+        "resources": [str(PACKAGE / "resources")],
     }
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from salt_kvm import converge
 from salt_kvm.backend.history import read, versions
-from salt_kvm.backend.lock import held
 from salt_kvm.backend.perform import perform
+from salt_kvm.backend.system.lock import held
 from salt_kvm.backend.view import View
 from salt_kvm.backend.world import World
-from salt_kvm.errors import NotFoundError
+from salt_kvm.errors import KvmError, NotFoundError, SpecError
 from salt_kvm.plan.steps import Define
 from salt_kvm.seen import Observed, Promises
+from salt_kvm.spec.types import parse_size
 from salt_kvm.xml import adopt
 from salt_kvm.xml.merge import without_secrets
+
+T = TypeVar("T")
+# As many calls of one client a libvirtd works on at a time.
+AT_A_TIME = 5
 
 
 def get(world: World, kind: str, name: str) -> Observed:
@@ -26,6 +33,17 @@ def get(world: World, kind: str, name: str) -> Observed:
     if seen is None:
         raise NotFoundError(f"there is no {kind} {name!r} at {world.uri}; declare it first")
     return seen
+
+
+def size(value: Any, what: str) -> int:
+    """Return how many bytes a caller's size is.
+
+    :raises SpecError: where it is none
+    """
+    try:
+        return int(parse_size(value))
+    except ValueError as error:
+        raise SpecError([f"{what}: {error}"]) from error
 
 
 def state_of(seen: Observed) -> dict[str, Any]:
@@ -94,3 +112,20 @@ def plan(world: World, noun: str, name: str, fields: dict[str, Any]) -> dict[str
         "changes": converge.changes(plan.steps),
         "waiting": {d.path: d.change() for d in plan.waiting},
     }
+
+
+def of_all(world: World, question: Callable[[Observed], T]) -> dict[str, T | str]:
+    """Ask all running guests at a time; where one gives no answer stands why.
+
+    A guest without an agent is not asked, so that it costs no wait.
+    """
+
+    def answer(seen: Observed) -> T | str:
+        try:
+            return question(seen)
+        except KvmError as error:
+            return str(error)
+
+    running = [each for each in world.hypervisor.read_all("domain").values() if each.active]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return dict(zip((each.name for each in running), pool.map(answer, running), strict=True))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import salt_kvm
 from salt_kvm import loader
-from salt_kvm.backend import checks, host, python
+from salt_kvm.arguments import plain
+from salt_kvm.backend.hosts import checks, host, python
+from salt_kvm.backend.virt import host_calls
 from salt_kvm.backend.world import World
-from salt_kvm.errors import KvmError
+from salt_kvm.errors import KvmError, SpecError
 
 PACKAGE = Path(salt_kvm.__file__).parent
 
@@ -34,6 +35,13 @@ def info(world: World) -> dict[str, Any]:
 def check(world: World) -> list[dict[str, Any]]:
     """Return every check of the host: ``name``, ``result``, ``seen``, ``cure``."""
     return list(checks.run())
+
+
+def capacity(world: World) -> dict[str, Any]:
+    """Return what the host has, what its guests are promised, and what a policy leaves of it."""
+    from salt_kvm.backend import capacity
+
+    return capacity.describe(world)
 
 
 def version(world: World, loaded_from: str) -> dict[str, Any]:
@@ -71,20 +79,32 @@ def validate(world: World, pillar: Any) -> list[str]:
     """
     from salt_kvm.spec import pillar as spec
 
-    return spec.problems(plain(pillar) or {})
+    faults, section = list(_no_names(pillar)), plain(pillar) or {}
+    try:
+        world.section, world.spec = section, spec.Known(section, spec.parse(section)).spec
+    except SpecError as error:
+        faults += error.problems
+    return faults
 
 
-def plan(world: World, pillar: Any, reveal: Callable[[Any], Any]) -> list[dict[str, Any]]:
+def plan(
+    world: World,
+    pillar: Any,
+    reveal: Callable[[Any], Any],
+    system: Callable[[], dict[str, Any]],
+) -> list[dict[str, Any]]:
     """Return what applying a whole ``kvm`` section would do: :func:`salt_kvm.forecast.forecast`.
 
     :param pillar: the section, plain or masked by Salt; None counts as an empty one
     :param reveal: returns a secret's value for where it is declared to be
+    :param system: returns what a host of this distribution gets
     :raises SpecError: with every fault of the section
     """
     from salt_kvm.forecast import forecast
-    from salt_kvm.spec import pillar as spec
 
-    return forecast(world, spec.parse(plain(pillar) or {}), reveal)
+    if faults := list(_no_names(pillar)):
+        raise SpecError(faults)
+    return forecast(world, plain(pillar) or {}, reveal, system)
 
 
 def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str]:
@@ -101,9 +121,15 @@ def virtualisation(world: World, required: bool | None, pillar: Any) -> list[str
     return [f"this host can't run KVM guests ({_seen(faulty[0])}). {faulty[0]['cure']}"]
 
 
-def plain(section: Any) -> Any:
-    """Return a pillar section as plain data: Salt's masked containers star their scalars."""
-    return json.loads(json.dumps(section, default=str))
+def _no_names(section: Any) -> Iterator[str]:
+    """JSON would make texts of them, and other ones than Jinja does."""
+    for kind, named in section.items() if isinstance(section, Mapping) else ():
+        for key in named if isinstance(named, Mapping) else ():
+            if isinstance(key, bool) or not isinstance(key, (str, int)):
+                yield (
+                    f"kvm:{kind} (a key): {key!r} is no name; YAML reads on, yes, no, off, null "
+                    "and 1.10 as something else, so write it in quotes"
+                )
 
 
 def _seen(row: Mapping[str, Any]) -> str:
@@ -112,7 +138,7 @@ def _seen(row: Mapping[str, Any]) -> str:
 
 def _libvirt(world: World) -> dict[str, Any]:
     try:
-        return {"reachable": True, "uri": world.uri, **world.hypervisor.versions()}
+        return {"reachable": True, "uri": world.uri, **host_calls.versions(world.hypervisor)}
     except KvmError as error:
         installed = {"libvirt": host.libvirt_version(), "hypervisor": host.qemu_version()}
         return {"reachable": False, "uri": world.uri, "why": str(error), **installed}

@@ -9,14 +9,16 @@ from typing import Any
 
 from salt_kvm import converge
 from salt_kvm.actions import common
-from salt_kvm.backend import files, lock, qemu_img, store_usage, usage
-from salt_kvm.backend.progress import Progress
-from salt_kvm.backend.store import Entry, Store
+from salt_kvm.backend import store_usage
+from salt_kvm.backend.storage import qemu_img, usage
+from salt_kvm.backend.storage.store import Entry, Store
+from salt_kvm.backend.system import files, lock
+from salt_kvm.backend.system.progress import Progress
 from salt_kvm.backend.view import View
 from salt_kvm.backend.world import World
-from salt_kvm.errors import ApplyError, NotFoundError, UnmetError
+from salt_kvm.errors import ApplyError, NotFoundError, SpecError, UnmetError
 from salt_kvm.seen import Promises
-from salt_kvm.spec.types import parse_size
+from salt_kvm.spec.types import parse_path
 
 plan = partial(common.plan, noun="image")
 
@@ -71,6 +73,8 @@ def rebase(
 ) -> bool:
     """Put an image on another backing file, or on none; false when it stands there."""
     own = _format(path, format)
+    if unsafe and backing and backing_format is None:
+        raise SpecError(["backing_format: needed with unsafe, as nothing is looked at"])
     if unsafe:
         with _alone(world, path):
             qemu_img.rebase(path, own, backing, backing_format, unsafe=True)
@@ -153,7 +157,7 @@ def bitmap(
 ) -> bool:
     """Change a dirty bitmap of an image."""
     own = _format(path, format)
-    bytes_ = None if granularity is None else int(parse_size(granularity))
+    bytes_ = None if granularity is None else common.size(granularity, "granularity")
     with _alone(world, path):
         qemu_img.bitmap(path, own, how, name, granularity=bytes_, source=source)
     return True
@@ -170,7 +174,7 @@ def dd(
     skip: int = 0,
 ) -> bool:
     """Write a part of an image into a new one."""
-    own, size = _format(path, source_format), int(parse_size(block_size))
+    own, size = _format(path, source_format), common.size(block_size, "block_size")
     with _alone(world, target), files.anew(target) as made:
         qemu_img.dd(path, own, made, format, block_size=size, count=count, skip=skip)
     return True
@@ -215,6 +219,12 @@ def _domains(world: World) -> list[Any]:
 @contextmanager
 def _alone(world: World, path: str) -> Iterator[None]:
     """Keep other runs from an image that no running guest has open."""
+    _checked(path)
+    if Store(world.client).holds(path):
+        raise UnmetError(
+            f"{path} is in the store, where images that are not seen here may stand on it; take a "
+            "copy of it"
+        )
     with lock.held("image", path):
         guests = usage.running(_domains(world), path)
         if guests:
@@ -222,7 +232,16 @@ def _alone(world: World, path: str) -> Iterator[None]:
         yield
 
 
+def _checked(path: str) -> None:
+    """A relative path would be one of the minion's own folder, and a number a file it has open."""
+    try:
+        parse_path(path)
+    except ValueError as error:
+        raise SpecError([str(error)]) from error
+
+
 def _look(path: str) -> Any:
+    _checked(path)
     seen = files.look(path)
     if seen is None or seen.format is None:
         raise NotFoundError(f"there is no image {path}; correct the path")
@@ -247,6 +266,6 @@ def _format(path: str, format: str | None) -> str:
         return format
     for link in usage.chain(path)[:-1]:
         told = _look(link).header
-        if told.backing is not None and told.backing_format is None and told.format != "vmdk":
+        if told.backing is not None and told.backing_format is None:
             raise UnmetError(f"{link} does not say the format of {told.backing}; rebase it")
     return format or found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
+from salt_kvm.backend.virt import network as backend
 from salt_kvm.backend.world import World
+from salt_kvm.xml.document import parse
 
 KIND = "network"
 list_ = partial(common.list_, kind=KIND)
@@ -22,7 +23,7 @@ revert_definition = partial(common.revert_definition, kind=KIND)
 def info(world: World, name: str) -> dict[str, Any]:
     """Return state, forward mode, bridge and addresses of a network."""
     seen = common.get(world, KIND, name)
-    root = ET.fromstring(seen.live or seen.xml)
+    root = parse(seen.live or seen.xml)
     forward, bridge = root.find("forward"), root.find("bridge")
     return {
         **common.state_of(seen),
@@ -34,4 +35,4 @@ def info(world: World, name: str) -> dict[str, Any]:
 
 def leases(world: World, name: str) -> list[dict[str, Any]]:
     """Return the leases that the network's dnsmasq has handed out."""
-    return world.hypervisor.leases(name)
+    return backend.leases(world.hypervisor, name)

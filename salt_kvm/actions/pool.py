@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
-from salt_kvm.backend import pool as backend
+from salt_kvm.backend.storage import pool as backend
 from salt_kvm.backend.world import World
+from salt_kvm.xml.document import parse
 
 KIND = "pool"
 list_ = partial(common.list_, kind=KIND)
@@ -34,7 +34,7 @@ def types(world: World) -> list[str]:
 def info(world: World, name: str) -> dict[str, Any]:
     """Return state, type, path and sizes (bytes) of a pool."""
     seen = common.get(world, KIND, name)
-    root = ET.fromstring(seen.live or seen.xml)
+    root = parse(seen.live or seen.xml)
     return {
         **common.state_of(seen),
         "type": root.get("type"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from salt_kvm.actions import common
-from salt_kvm.backend import secret as backend
+from salt_kvm.backend.storage import secret as backend
 from salt_kvm.backend.world import World
 from salt_kvm.errors import NotFoundError, SpecError
 from salt_kvm.spec.secret import USAGES
 from salt_kvm.xml import secret as document
+from salt_kvm.xml.document import parse
 
 plan = partial(common.plan, noun="secret")
 
@@ -35,7 +35,7 @@ def info(world: World, name: str, usage: str) -> dict[str, Any]:
         "name": name,
         "usage": usage,
         "uuid": document.uuid(seen.xml),
-        "description": ET.fromstring(seen.xml).findtext("description"),
+        "description": parse(seen.xml).findtext("description"),
         "private": private,
         "ephemeral": document.ephemeral(seen.xml),
         "has_value": known,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from salt_kvm import converge
 from salt_kvm.actions import common
-from salt_kvm.backend import files
-from salt_kvm.backend import volume as backend
+from salt_kvm.backend import needs
+from salt_kvm.backend.storage import volume as backend
+from salt_kvm.backend.system import files
 from salt_kvm.backend.view import View
+from salt_kvm.backend.virt import volume_calls
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, NotFoundError, SpecError, UnmetError
 from salt_kvm.plan.steps import Need
 from salt_kvm.seen import Promises
 from salt_kvm.spec.types import parse_path, parse_volume_name
 from salt_kvm.xml import volume as document
+from salt_kvm.xml.document import parse
 
 plan = partial(common.plan, noun="volume")
 ALGORITHMS = ("zero", "nnsa", "dod", "bsi", "gutmann", "schneier", "pfitzner7", "pfitzner33",
@@ -25,12 +27,12 @@ ALGORITHMS = ("zero", "nnsa", "dod", "bsi", "gutmann", "schneier", "pfitzner7", 
 
 def list_(world: World, pool: str) -> dict[str, dict[str, Any]]:
     """Return path and sizes of every volume of an active pool, by name."""
-    return world.hypervisor.volume_sizes(pool)
+    return volume_calls.sizes(world.hypervisor, pool)
 
 
 def info(world: World, name: str) -> dict[str, Any]:
     """Return path, format, sizes, owner and backing image of a volume."""
-    root = ET.fromstring(xml(world, name))
+    root = parse(xml(world, name))
     owned = {key: root.findtext(f"target/permissions/{key}") for key in ("owner", "group", "mode")}
     return {
         "name": name,
@@ -102,7 +104,7 @@ def wipe(world: World, name: str, algorithm: str) -> bool:
 
 
 def _idle(world: World, name: str) -> None:
-    fault = View(world, Promises()).unmet(Need("idle volume", name, "shut them down first"))
+    fault = needs.unmet(View(world, Promises()), Need("idle volume", name, "shut them down first"))
     if fault is not None:
         raise UnmetError(fault)
 

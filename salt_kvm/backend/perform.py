@@ -1,29 +1,37 @@
 """How each step is carried out, and how it is undone."""
 
-from __future__ import annotations
-
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, singledispatch
 
-from salt_kvm.backend import files, history, images, live, network, pool, qemu_img, secret, volume
-from salt_kvm.backend.hypervisor import Hypervisor
-from salt_kvm.backend.store import Store
+from salt_kvm.backend import history
+from salt_kvm.backend.guests import seed
+from salt_kvm.backend.storage import begun, images, pool, qemu_img, secret, volume
+from salt_kvm.backend.storage.store import Store
+from salt_kvm.backend.system import files, temporary
+from salt_kvm.backend.virt import domain_calls, live, network
+from salt_kvm.backend.virt.hypervisor import Hypervisor
+from salt_kvm.backend.vmware import vmx
 from salt_kvm.backend.world import World
 from salt_kvm.errors import ApplyError, KvmError, ObserveError
 from salt_kvm.plan import steps
-from salt_kvm.seen import FileSeen, Hidden, Observed
+from salt_kvm.seen import FileSeen, Observed, VmxSeen
 from salt_kvm.xml import adopt
 from salt_kvm.xml.live import device_in
 from salt_kvm.xml.volume import capacity
 
 Undo = Callable[[], object]
 POLL_SECONDS = 0.25
+# A guest whose system is not up yet does not see the power button.
+ASK_SECONDS = 10.0
 
 
 @singledispatch
-def perform(step: steps.Step, seen: Observed | FileSeen | None, world: World) -> Undo | None:
+def perform(
+    step: steps.Step, seen: Observed | FileSeen | VmxSeen | None, world: World
+) -> Undo | None:
     """Carry out ``step``, given what is there before it.
 
     :returns: what takes it back; ``None`` where nothing can
@@ -47,7 +55,14 @@ def _define(step: steps.Define, seen: Observed | None, world: World) -> Undo:
 def _undefine(step: steps.Undefine, seen: Observed, world: World) -> Undo:
     history.keep(step.kind, step.name, seen.xml)
     world.hypervisor.undefine(step.kind, step.name)
+    _whole(step, world)
     return partial(world.hypervisor.define, step.kind, seen.xml)
+
+
+def _whole(step: steps.ObjectStep, world: World) -> None:
+    """A run that was killed may have ended the build of a pool, and not the record of it."""
+    if step.kind == "pool":
+        begun.end(world.uri, step.name)
 
 
 @perform.register
@@ -60,6 +75,7 @@ def _autostart(step: steps.SetAutostart, seen: Observed, world: World) -> Undo:
 @perform.register
 def _start(step: steps.Start, seen: Observed, world: World) -> Undo:
     world.hypervisor.start(step.kind, step.name)
+    _whole(step, world)
     return partial(world.hypervisor.destroy, step.kind, step.name)
 
 
@@ -72,11 +88,23 @@ def _stop(step: steps.Stop, seen: Observed, world: World) -> Undo | None:
 @perform.register
 def _shutdown(step: steps.Shutdown, seen: Observed, world: World) -> Undo | None:
     hypervisor = world.hypervisor
-    hypervisor.shutdown(step.name)
-    end = time.monotonic() + step.timeout
+    timeout = step.timeout
+    if why := domain_calls.asleep(hypervisor, step.name):
+        if not step.force:
+            raise ApplyError(f"{why}; {steps.AWAKE}")
+        timeout = 0
+    else:
+        domain_calls.shutdown(hypervisor, step.name)
+    end = time.monotonic() + timeout
+    again = time.monotonic() + ASK_SECONDS
     while not _off(hypervisor, step.name):
         if time.monotonic() < end:
             time.sleep(POLL_SECONDS)
+            if time.monotonic() >= again:
+                again += ASK_SECONDS
+                # It may have gone off just now.
+                with suppress(KvmError):
+                    domain_calls.shutdown(hypervisor, step.name)
         elif step.force:
             hypervisor.destroy("domain", step.name)
             break
@@ -135,7 +163,7 @@ def _restart_network(step: steps.RestartNetwork, seen: Observed, world: World) -
 
 @perform.register
 def _build_pool(step: steps.BuildPool, seen: Observed, world: World) -> None:
-    pool.build(world.hypervisor, step.name, overwrite=step.overwrite)
+    pool.build(world.hypervisor, step)
 
 
 @perform.register
@@ -194,7 +222,8 @@ def _resize_volume(step: steps.ResizeVolume, seen: Observed, world: World) -> Un
     if step.domain:
         live.resize(world.hypervisor, step.domain, step.target, step.size)
         return None
-    resize = partial(volume.resize, world.hypervisor, step.name)
+    key = secret.passphrase(world.hypervisor, step.secret)
+    resize = partial(volume.resize, world.hypervisor, step.name, key=key)
     resize(step.size, shrink=step.shrink)
     return None if step.shrink else partial(resize, capacity(seen.xml), shrink=True)
 
@@ -211,7 +240,8 @@ def _delete_volume(step: steps.DeleteVolume, seen: Observed, world: World) -> No
 
 @perform.register
 def _create(step: steps.CreateImage, seen: FileSeen | None, world: World) -> Undo:
-    note = images.create(step, Store(world.client), _key(step.secret, world))
+    key = secret.passphrase(world.hypervisor, step.secret)
+    note = images.create(step, Store(world.client), key)
     if note is not None:
         world.notes.append(note)
     return partial(files.remove, step.path)
@@ -225,17 +255,8 @@ def _resize_live(step: steps.ResizeLive, seen: FileSeen, world: World) -> None:
 
 @perform.register
 def _replace(step: steps.ReplaceImage, seen: FileSeen, world: World) -> Undo:
-    """The old image is kept until the run is over."""
-    old = files.put_aside(step.path)
-    world.afterwards.append(partial(files.drop, old))
-    back = partial(files.put_back, old, step.path)
-    try:
-        images.replaced(step, seen, world.client.report)
-    except BaseException:
-        with suppress(KvmError):
-            back()
-        raise
-    return back
+    place = os.path.realpath(step.path)
+    return _instead(place, partial(images.replaced, step, seen, world.client.report), world)
 
 
 @perform.register
@@ -248,19 +269,54 @@ def _amend(step: steps.AmendImage, seen: FileSeen, world: World) -> Undo:
 
 @perform.register
 def _resize(step: steps.ResizeImage, seen: FileSeen, world: World) -> Undo | None:
-    old = seen.header.size if seen.header is not None else None
-    resize = partial(qemu_img.resize, step.path, step.format, key=_key(step.secret, world))
+    key = secret.passphrase(world.hypervisor, step.secret)
+    header = seen.header if seen.header is None or key is None else seen.header.opened()
+    old = None if header is None else header.size
+    resize = partial(qemu_img.resize, step.path, step.format, key=key)
     resize(step.size, shrink=step.shrink)
     return None if step.shrink or old is None else partial(resize, old, shrink=True)
 
 
-def _key(secret: str | None, world: World) -> Hidden | None:
-    return None if secret is None else Hidden(world.hypervisor.passphrase(secret))
+@perform.register
+def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> Undo | None:
+    """Where the file system gives it no second name, as a full one, it goes for good."""
+    remove = partial(files.remove, step.path)
+    try:
+        return _instead(step.path, remove, world)
+    except ApplyError as error:
+        if getattr(error.__cause__, "errno", None) not in files.NO_SECOND_NAME:
+            raise
+    remove()
+    return None
 
 
 @perform.register
-def _remove(step: steps.RemoveImage, seen: FileSeen, world: World) -> None:
-    files.remove(step.path)
+def _write_seed(step: steps.WriteSeed, seen: FileSeen | None, world: World) -> Undo:
+    if seen is None:
+        seed.write(step, over=False)
+        return partial(files.remove, step.path)
+    if step.domain:
+        seed.remember(world.hypervisor, step.domain, step.path)
+    return _instead(step.path, partial(seed.write, step, over=True), world)
+
+
+@perform.register
+def _remove_seed(step: steps.RemoveSeed, seen: FileSeen, world: World) -> Undo:
+    return _instead(step.path, partial(files.remove, step.path), world)
+
+
+def _instead(path: str, change: Callable[[], object], world: World) -> Undo:
+    """Replace or remove a file, which is kept until the run is over; return what brings it back."""
+    old = files.put_aside(path)
+    world.afterwards.append(partial(temporary.end, old))
+    back = partial(files.put_back, old, path)
+    try:
+        change()
+    except BaseException:
+        with suppress(KvmError):
+            back()
+        raise
+    return back
 
 
 @perform.register
@@ -286,3 +342,18 @@ def _label(step: steps.SetLabel, seen: FileSeen, world: World) -> Undo | None:
 def _directory(step: steps.MakeDirectory, seen: FileSeen | None, world: World) -> Undo:
     files.make_directory(step.path)
     return partial(files.remove_directory, step.path)
+
+
+@perform.register
+def _write_vmx(step: steps.WriteVmx, seen: VmxSeen, world: World) -> Undo:
+    note, undo = vmx.write(step, seen)
+    if note is not None:
+        world.notes.append(note)
+    return undo
+
+
+@perform.register
+def _reload_vm(step: steps.ReloadVm, seen: VmxSeen, world: World) -> Undo:
+    """Taken back by what puts the old text back: that reloads it."""
+    vmx.reload(step)
+    return lambda: None

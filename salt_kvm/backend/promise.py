@@ -4,20 +4,20 @@ A rehearsal walks the steps over a :class:`Promises` instead of the world: the s
 before the first change whether every step has what it needs.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import singledispatch
 
 from salt_kvm.plan import steps
-from salt_kvm.seen import FileSeen, Header, Observed, Promises
+from salt_kvm.seen import FileSeen, Header, Observed, Promises, VmxSeen
 from salt_kvm.xml import volume
 
 GONE = None
 
 
 @singledispatch
-def promise(step: steps.Step, seen: Observed | FileSeen | None, promises: Promises) -> None:
+def promise(
+    step: steps.Step, seen: Observed | FileSeen | VmxSeen | None, promises: Promises
+) -> None:
     """Note what ``step`` would leave behind, given what is there before it."""
     raise TypeError(step)
 
@@ -131,11 +131,22 @@ def _amend(step: steps.AmendImage, seen: FileSeen, promises: Promises) -> None:
 @promise.register(steps.ResizeImage)
 @promise.register(steps.ResizeLive)
 def _resize(step: steps.ResizeImage | steps.ResizeLive, seen: FileSeen, promises: Promises) -> None:
-    promises.files[step.path] = replace(seen, size=int(step.size))
+    size, header = int(step.size), seen.header
+    if header is not None and step.encrypted:
+        header = replace(header.opened(), size=size)
+    promises.files[step.path] = replace(seen, size=size, header=header)
 
 
 @promise.register
-def _remove(step: steps.RemoveImage, seen: FileSeen, promises: Promises) -> None:
+def _write_seed(step: steps.WriteSeed, seen: FileSeen | None, promises: Promises) -> None:
+    promises.files[step.path] = FileSeen(
+        step.path, "file", "root", "root", 0o600, "raw", seed=step.files
+    )
+
+
+@promise.register(steps.RemoveSeed)
+@promise.register
+def _remove(step: steps.RemoveImage | steps.RemoveSeed, seen: FileSeen, promises: Promises) -> None:
     promises.files[step.path] = GONE
 
 
@@ -157,3 +168,13 @@ def _label(step: steps.SetLabel, seen: FileSeen, promises: Promises) -> None:
 @promise.register
 def _directory(step: steps.MakeDirectory, seen: FileSeen | None, promises: Promises) -> None:
     promises.files[step.path] = FileSeen(step.path, "directory", "root", "root", 0o711)
+
+
+@promise.register
+def _write_vmx(step: steps.WriteVmx, seen: VmxSeen, promises: Promises) -> None:
+    promises.vmx[step.where] = replace(seen, text=step.text, unloaded=False)
+
+
+@promise.register
+def _reload_vm(step: steps.ReloadVm, seen: VmxSeen, promises: Promises) -> None:
+    promises.vmx[step.where] = replace(seen, unloaded=False)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import host, secret, volume_usage
+from salt_kvm.backend.hosts import host
+from salt_kvm.backend.storage import usage, volume_usage
+from salt_kvm.backend.view import View
+from salt_kvm.backend.virt import secret_calls, volume_calls
 from salt_kvm.plan.steps import Need
 from salt_kvm.spec.pool import DIRECTORIES
 from salt_kvm.xml import pool as pool_xml
 from salt_kvm.xml import secret as secret_xml
-
-if TYPE_CHECKING:
-    from salt_kvm.backend.view import View
+from salt_kvm.xml.document import parse
+from salt_kvm.xml.equality import same_uuid
 
 
 def _unused_volume(view: View, need: Need) -> str | None:
@@ -23,7 +24,7 @@ def _unused_volume(view: View, need: Need) -> str | None:
 
 def _volume_path(view: View, name: str) -> str | None:
     seen = view.read("volume", name)
-    return None if seen is None else ET.fromstring(seen.xml).findtext("target/path")
+    return None if seen is None else parse(seen.xml).findtext("target/path")
 
 
 def _idle_pool(view: View, need: Need) -> str | None:
@@ -33,7 +34,7 @@ def _idle_pool(view: View, need: Need) -> str | None:
         return None
     live = seen.live or seen.xml
     kind, place = pool_xml.kind(live), pool_xml.path(live)
-    volumes = {} if kind in DIRECTORIES else view.world.hypervisor.volumes(need.name)
+    volumes = {} if kind in DIRECTORIES else volume_calls.paths(view.world.hypervisor, need.name)
     users = volume_usage.below(running, need.name, volumes.values() or [str(place)])
     return f"pool {need.name} is in use by {', '.join(users)}" if users else None
 
@@ -47,6 +48,11 @@ def _sole_volume(view: View, need: Need) -> str | None:
     path = _volume_path(view, need.name)
     others = volume_usage.of_volume(view.guests(), need.name, path, but=need.user)
     return f"volume {need.name} is in use by {', '.join(others)}" if others else None
+
+
+def _sole_remote(view: View, need: Need) -> str | None:
+    others = usage.sharers(view.guests(), need.name, but=need.user)
+    return f"{need.name} is in use by {', '.join(others)}" if others else None
 
 
 def runners(view: View, name: str) -> list[tuple[str, str]]:
@@ -74,9 +80,10 @@ def _secret(view: View, need: Need) -> str | None:
         there = view.read("secret", need.name) is not None
     else:
         promised = [o for (kind, _), o in view.promises.objects.items() if kind == "secret"]
-        documents = [each.xml for each in promised if each is not None]
-        documents += secret.read_all(view.world.hypervisor)
-        there = need.name in map(secret_xml.uuid, documents)
+        documents = [secret_xml.uuid(each.xml) or "" for each in promised if each is not None]
+        there = any(same_uuid(uuid, need.name) for uuid in documents) or (
+            secret_calls.there(view.world.hypervisor, need.name)
+        )
     return None if there else f"there is no secret {need.name}"
 
 
@@ -91,6 +98,11 @@ def _pool_type(view: View, need: Need) -> str | None:
     return None if known else f"libvirt on this host has no pools of type {need.name}"
 
 
+def _program(view: View, need: Need) -> str | None:
+    there = not view.world.local or shutil.which(need.name) is not None
+    return None if there else f"the program {need.name} is not installed"
+
+
 def _block_device(view: View, need: Need) -> str | None:
     if not view.world.local:
         return None
@@ -103,11 +115,13 @@ def _block_device(view: View, need: Need) -> str | None:
 CHECKS: Mapping[str, Callable[[View, Need], str | None]] = {
     "block device": _block_device,
     "pool type": _pool_type,
+    "program": _program,
     "idle pool": _idle_pool,
     "idle volume": _idle_volume,
     "selinux": _selinux,
     "secret": _secret,
     "sole volume": _sole_volume,
+    "sole remote": _sole_remote,
     "active pool": _active_pool,
     "volume": _volume,
     "unused volume": _unused_volume,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from xml.etree import ElementTree as ET
 
-from salt_kvm.backend import usage
-from salt_kvm.backend.store import Entry
+from salt_kvm.backend.storage import usage
+from salt_kvm.backend.storage.store import Entry
 from salt_kvm.backend.view import View
+from salt_kvm.xml.document import parse
+from salt_kvm.xml.identity import local_path
 
 
 def users(view: View, entries: Sequence[Entry]) -> dict[str, list[str]]:
@@ -30,7 +31,7 @@ def users(view: View, entries: Sequence[Entry]) -> dict[str, list[str]]:
             if gone is None:
                 found[entry.folder].append(path)
     for folder in sorted(map(os.path.realpath, folders)):
-        for path in _inside(folder):
+        for path in usage.inside(folder):
             _note(found, by_image, path, [path])
     return {folder: list(dict.fromkeys(names)) for folder, names in found.items()}
 
@@ -39,30 +40,22 @@ def _note(
     found: dict[str, list[str]], by_image: dict[str, str], user: str, files: Iterable[str]
 ) -> None:
     for file in files:
-        for link in usage.chain(file):
+        for link in usage.parts(file):
             if link in by_image and link != user:
                 found[by_image[link]].append(user)
 
 
 def _files(xml: str) -> Iterator[str]:
     """Every file that a disk names, those of its backing chain too."""
-    for disk in ET.fromstring(xml).iterfind("devices/disk"):
+    for disk in parse(xml).iterfind("devices/disk"):
         for source in disk.iter("source"):
-            file = source.get("file")
+            file = local_path(source)
             if file is not None:
                 yield file
 
 
 def _pools(view: View) -> Iterator[str]:
     for pool in view.all("pool"):
-        target = ET.fromstring(pool.xml).findtext("target/path")
+        target = parse(pool.xml).findtext("target/path")
         if target is not None and not target.startswith("/dev/"):
             yield target
-
-
-def _inside(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry.path for entry in entries if entry.is_file())
-    except (FileNotFoundError, NotADirectoryError):
-        return

@@ -3,7 +3,7 @@
 from typing import Any
 
 import salt_kvm
-from salt_kvm.backend import host as _host
+from salt_kvm.backend.hosts import host as _host
 
 
 def kvm() -> dict[str, Any]:

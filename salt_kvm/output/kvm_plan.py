@@ -2,7 +2,8 @@
 Show a plan as text
 ===================
 
-The outputter of ``kvm_host.plan``: what would be made, changed, removed, and what can't be.
+The outputter of ``kvm_host.plan``: what would be made, changed, removed, and what can't be. With
+``--out kvm_plan`` also that of ``plan`` and ``pending`` of a noun: a table of what was and will be.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ Row = dict[str, Any]
 
 def output(data: dict[str, Any], **kwargs: Any) -> str:
     """
-    Return rows of ``kvm_host.plan`` as text; anything else as it is.
+    Return rows of ``kvm_host.plan``, or a plan of one object, as text; anything else as it is.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt '*' kvm_host.plan --out kvm_plan
+        salt '*' kvm_domain.pending web1 --out kvm_plan
     """
     return "\n".join(_host(host, rows) for host, rows in data.items())
 
 
 def _host(host: str, rows: list[Row] | Any) -> str:
+    if isinstance(rows, dict):
+        return "\n".join([f"{host}:", *_object(rows)])
     if not isinstance(rows, list):
         return f"{host}:\n{rows}"
     kinds = [_kind(row) for row in rows]
@@ -58,3 +62,28 @@ def _lines(row: Row, kind: str) -> Iterator[str]:
             yield from (f"      {leaf}: {value}" for leaf, value in change["new"].items())
         else:
             yield f"      {path}: {change['old']} -> {change['new']}"
+
+
+def _object(plan: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of one object's plan: its steps, its changes, and what waits."""
+    if "steps" not in plan:
+        plan = {"waiting": plan}
+    yield from (f"  {step}" for step in plan.get("steps", []))
+    rows = [
+        (mark, path, *map(_said, (change["old"], change["new"])))
+        for mark, part in (("~", "changes"), (".", "waiting"))
+        for path, change in plan.get(part, {}).items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        mark, path, old, new = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"    {mark} {path}  {old} -> {new}".rstrip()
+    if not rows:
+        yield "  Everything is as declared."
+
+
+def _said(value: Any) -> str:
+    """Return a value as a cell: an element by its leaves, nothing as a dash."""
+    if isinstance(value, dict):
+        return ", ".join(f"{leaf}: {each}" for leaf, each in value.items())
+    return "-" if value is None else str(value)

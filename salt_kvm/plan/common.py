@@ -18,13 +18,19 @@ from salt_kvm.plan.steps import (
     change,
 )
 from salt_kvm.seen import Observed
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged, merge, summary
 
 
+def text(value: object) -> str | None:
+    """Return what may be declared as a number, as a user or group, as its text."""
+    return None if value is None else str(value)
+
+
 def compose(seen: Observed | None, intent: Intent, blank: Callable[[], ET.Element]) -> Merged:
     """Write the intent into the definition that is there, or into that of a new object."""
-    return merge(blank() if seen is None else ET.fromstring(seen.xml), intent)
+    return merge(blank() if seen is None else parse(seen.xml), intent)
 
 
 def definition(
@@ -97,4 +103,4 @@ def waiting(seen: Observed | None, intent: Intent) -> tuple[Difference, ...]:
     """Return what the definition has as declared and the running object has not yet."""
     if seen is None or seen.live is None:
         return ()
-    return merge(ET.fromstring(seen.live), intent).differences
+    return merge(parse(seen.live), intent).differences

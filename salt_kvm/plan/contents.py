@@ -7,7 +7,7 @@ from typing import NoReturn, Protocol
 from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError, UnmetError
-from salt_kvm.plan.steps import BuildPool, Step, change
+from salt_kvm.plan.steps import BuildPool, Need, Step, change
 from salt_kvm.seen import DeviceSeen
 from salt_kvm.xml.pool import devices
 
@@ -21,6 +21,10 @@ MEMBERS: dict[str, tuple[str, ...] | None] = {
     "fs": None,
     "disk": None,
 }
+# What libvirt does not make: the program that does, and the package that it is in.
+MAKERS = {"btrfs": ("mkfs.btrfs", "btrfs-progs")}
+# What a device is told to hold that a run was killed on.
+HALF = "half of it"
 UNDECIDED = ("None", "auto", "unknown")
 
 
@@ -30,22 +34,34 @@ class Devices(Protocol):
     def device(self, path: str, /) -> DeviceSeen | None:
         """Return a device; ``None`` where there is none, or it can't be seen."""
 
+    def half_built(self, pool: str, format: str, seen: DeviceSeen, /) -> bool:
+        """Tell whether it holds what a run that was killed had begun to build for a pool."""
+
 
 def build(
-    name: str, kind: str, document: ET.Element, there: Devices, *, overwrite: bool
+    name: str,
+    kind: str,
+    document: ET.Element,
+    there: Devices,
+    declared: str | None,
+    *,
+    overwrite: bool,
 ) -> Iterator[Step]:
     """Yield the step that builds a pool which is off, where its devices don't hold it yet.
 
+    :param declared: its format, which libvirt may not know
     :raises UnmetError: where they hold something else and ``overwrite`` does not give it up
     """
     if kind not in MEMBERS:
         return
     found = [seen for path in devices(document) if (seen := there.device(path)) is not None]
     found = [seen for seen in found if seen.kind == "block device"]
-    missing = [seen for seen in found if not _is_member(kind, document, seen)]
+    format = declared or _format(document)
+    half = [s for s in found if not s.blank and there.half_built(name, str(format), s)]
+    missing = [s for s in found if s in half or not _is_member(kind, str(format), s)]
     if not missing:
         return
-    foreign = [seen for seen in missing if not seen.blank]
+    foreign = [seen for seen in missing if not seen.blank and seen not in half]
     for seen in missing:
         if seen.busy:
             raise UnmetError(
@@ -56,7 +72,6 @@ def build(
         _partly(name, missing)
     if foreign and not overwrite:
         _refuse(name, foreign[0])
-    format = _format(document)
     if MEMBERS[kind] is None and str(format) in UNDECIDED:
         raise SpecError(
             [f"kvm:pools:{name}:source:format: needed to build the pool on {missing[0].path}"]
@@ -64,16 +79,23 @@ def build(
     yield BuildPool(
         kind="pool",
         name=name,
-        devices=", ".join(seen.path for seen in missing),
+        devices=tuple(seen.path for seen in missing),
+        format=format,
         overwrite=bool(foreign),
+        needs=_programs(format),
         changes={
-            f"contents[{seen.path}]": change(_holds(seen), format or kind) for seen in missing
+            f"contents[{seen.path}]": change(HALF if seen in half else _holds(seen), format or kind)
+            for seen in missing
         },
     )
 
 
-def _is_member(kind: str, document: ET.Element, seen: DeviceSeen) -> bool:
-    format = str(_format(document))
+def _programs(format: str | None) -> tuple[Need, ...]:
+    maker = MAKERS.get(str(format))
+    return () if maker is None else (Need("program", maker[0], f"install {maker[1]}"),)
+
+
+def _is_member(kind: str, format: str, seen: DeviceSeen) -> bool:
     wanted = MEMBERS[kind] or (SIGNATURES.get(format, format),)
     if MEMBERS[kind] is None and format in UNDECIDED:
         # A file system that is there is mounted, whatever it is.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from xml.etree import ElementTree as ET
 
 from salt_kvm.errors import SpecError
 from salt_kvm.plan import common
@@ -12,9 +11,11 @@ from salt_kvm.plan.steps import RestartNetwork, Step, UpdateNetwork, change
 from salt_kvm.seen import Observed
 from salt_kvm.spec.network import Network
 from salt_kvm.xml import network as xml
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.intent import Intent
 from salt_kvm.xml.merge import Difference, Merged
 from salt_kvm.xml.network_live import Live, compare
+from salt_kvm.xml.network_modes import complete
 
 
 def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step | Difference]:
@@ -27,8 +28,7 @@ def plan(name: str, want: Network, seen: Observed | None) -> Iterator[Step | Dif
         yield from common.undefine("network", name, seen)
         return
     intent = xml.intent(name, want)
-    merged = common.compose(seen, intent, partial(xml.blank, name))
-    xml.complete(merged.xml, intent)
+    merged = complete(common.compose(seen, intent, partial(xml.blank, name)), intent)
     _check(name, merged)
     yield from common.definition("network", name, seen, intent, merged)
     live = _compare(seen, intent) if want.state != "stopped" else None
@@ -62,7 +62,7 @@ def restart(name: str, want: Network, seen: Observed | None) -> Iterator[Step]:
 def _compare(seen: Observed | None, intent: Intent) -> Live | None:
     if seen is None or seen.live is None:
         return None
-    return compare(ET.fromstring(seen.live), intent)
+    return compare(parse(seen.live), intent)
 
 
 def _now(name: str, want: Network, live: Live) -> Iterator[Step]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from salt_kvm.errors import SpecError, UnmetError
-from salt_kvm.plan import common
+from salt_kvm.plan import common, secret
 from salt_kvm.plan.contents import Devices, build
 from salt_kvm.plan.steps import (
     DeletePool,
@@ -36,7 +36,8 @@ class PoolSeen(msgspec.Struct, frozen=True):
     """A pool, the directory and the devices it is to be over, and what it holds.
 
     ``numbers`` are the declared owner and group as the host counts them; ``volumes`` are looked at
-    only where the data is to go, and are ``None`` where they can't be seen.
+    only where the data is to go, and are ``None`` where they can't be seen; ``unlisted`` is what
+    would go with them and is none of libvirt's.
     """
 
     pool: Observed | None
@@ -44,6 +45,7 @@ class PoolSeen(msgspec.Struct, frozen=True):
     devices: Devices
     numbers: Mapping[str, int] = {}
     volumes: Sequence[str] | None = None
+    unlisted: Sequence[str] = ()
 
 
 def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step | Difference]:
@@ -56,6 +58,9 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step | Difference]:
         yield from _removal(name, want, seen)
         return
     kind = _kind(name, want, there)
+    directory = seen.directory
+    if kind in DIRECTORIES and directory is not None and directory.kind != "directory":
+        raise UnmetError(f"{directory.path} is a {directory.kind}; correct the path of pool {name}")
     want = xml.numbered(want, seen.numbers)
     intent = xml.intent(name, want)
     merged = common.compose(there, intent, partial(xml.blank, name, want))
@@ -69,19 +74,38 @@ def plan(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step | Difference]:
     if label is not None and path is not None and _is_new("label", there, merged):
         yield common.label(path, label, {})
     if there is None or not there.active:
-        yield from build(name, kind, merged.xml, seen.devices, overwrite=bool(want.overwrite))
+        format = want.source.format if want.source is not None else None
+        overwrite = bool(want.overwrite)
+        yield from build(name, kind, merged.xml, seen.devices, format, overwrite=overwrite)
     yield from common.autostart("pool", name, there, want.autostart)
     starts = want.state == "running" and (there is None or not there.active)
     if not (starts and kind in MOUNTED):
         yield from _permissions(name, want, seen, kind)
     if want.state == "running":
         yield from _restart(name, want, due)
-        needs = (*_sources(kind, merged.xml), *_secrets(kind, merged.xml))
+        needs = (*_sources(kind, merged.xml), *secret.needs(merged.xml))
         yield from common.start("pool", name, there, needs)
     if starts and kind in MOUNTED:
         yield from _permissions(name, want, seen, kind)
     if want.state == "stopped":
         yield from _stop(name, there)
+
+
+def restart(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
+    """Yield what a watched change asks of an active pool: a look at what it holds.
+
+    Where ``restart`` allows it, and no running guest uses the pool, it is stopped and started: so
+    another mount or login takes effect.
+    """
+    there = seen.pool
+    if want.state != "running" or there is None or not there.active:
+        return
+    if want.restart:
+        yield Stop(kind="pool", name=name, needs=(_idle(name),))
+        yield Start(kind="pool", name=name, changes={"state": change("running", "restarted")})
+    else:
+        changes = {"volumes": change("as libvirt had them", "refreshed")}
+        yield RefreshPool(kind="pool", name=name, changes=changes)
 
 
 def _kind(name: str, want: Pool, there: Observed | None) -> str:
@@ -127,19 +151,14 @@ def _sources(kind: str, document: ET.Element) -> Iterator[Need]:
             yield Need("block device", path, "connect it, or correct the pool's source")
 
 
-def _secrets(kind: str, document: ET.Element) -> Iterator[Need]:
-    secret = document.find("source/auth/secret")
-    if secret is not None:
-        usage = "ceph" if kind == "rbd" else "iscsi"
-        name = secret.get("uuid") or f"{usage}/{secret.get('usage')}"
-        yield Need("secret", name, "declare it under kvm:secrets, or correct the pool's auth")
-
-
 def _make_directory(path: str) -> Step:
     parent = posixpath.dirname(path)
-    need = Need("directory", parent, "make it, or correct the pool's path")
+    needs = (
+        Need("directory", parent, "make it, or correct the pool's path"),
+        Need("no link", path, "remove it, or correct the pool's path"),
+    )
     changes = {"directory": change(None, path)}
-    return MakeDirectory(path=path, changes=changes, needs=(need,))
+    return MakeDirectory(path=path, changes=changes, needs=needs)
 
 
 def _permissions(name: str, want: Pool, seen: PoolSeen, kind: str) -> Iterator[Step]:
@@ -153,8 +172,8 @@ def _permissions(name: str, want: Pool, seen: PoolSeen, kind: str) -> Iterator[S
     if changes or hidden:
         yield SetOwnership(
             path=path,
-            owner=_text(want.permissions.owner),
-            group=_text(want.permissions.group),
+            owner=common.text(want.permissions.owner),
+            group=common.text(want.permissions.group),
             mode=want.permissions.mode,
             changes={} if hidden else changes,
         )
@@ -171,14 +190,10 @@ def _differing(want: Permissions, seen: FileSeen | None) -> dict[str, dict[str, 
         "mode": (Mode(old.mode), want.mode),
     }
     return {
-        f"directory/{key}": change(_text(there), _text(wanted))
+        f"directory/{key}": change(common.text(there), common.text(wanted))
         for key, (there, wanted) in pairs.items()
         if wanted is not None and there != wanted
     }
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _restart(name: str, want: Pool, due: Sequence[Difference]) -> Iterator[Step]:
@@ -212,6 +227,11 @@ def _removal(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
 def _volumes(name: str, want: Pool, seen: PoolSeen) -> Iterator[Step]:
     if seen.volumes is None:
         raise UnmetError(f"what pool {name} holds can't be seen while it is off; start it first")
+    if seen.unlisted:
+        raise UnmetError(
+            f"pool {name} holds {', '.join(seen.unlisted[:5])}, which libvirt does not list; have "
+            "libvirt look anew with kvm_pool.refresh, or remove it by hand"
+        )
     if seen.volumes and want.data == "delete_empty":
         raise UnmetError(
             f"pool {name} holds {', '.join(sorted(seen.volumes)[:5])}; remove its volumes first, "

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.plan.steps import RemoveImage, Step, change
 from salt_kvm.seen import FileSeen, Observed
+from salt_kvm.xml.document import parse
 
 
 class Images(Protocol):
@@ -16,8 +17,8 @@ class Images(Protocol):
     def get(self, path: str, format: str, /) -> FileSeen | None:
         """Return an image that is declared to be of a format; ``None`` where there is none."""
 
-    def users(self, path: str, /, *, but: str) -> list[str]:
-        """Return the other domains that use an image, as a disk or as what backs one."""
+    def holders(self, path: str, /, *, but: str) -> list[str]:
+        """Return the other domains that use an image in any way, and what stands on it."""
 
     def runners(self, path: str, /) -> list[tuple[str, str]]:
         """Return the running domains that have an image itself as a disk, with its target."""
@@ -26,13 +27,15 @@ class Images(Protocol):
 def own_images(seen: Observed | None, images: Images) -> Iterator[Step]:
     """Yield the removal of each image that only this domain writes.
 
-    Never of a medium, a read-only or shareable disk, a device, or what another domain uses.
+    Never of a medium, a read-only or shareable disk, a device, or what another domain uses or
+    another image stands on.
     """
-    disks = ET.fromstring(seen.xml).iterfind("devices/disk") if seen is not None else ()
-    for path in dict.fromkeys(path for disk in disks if (path := _written(disk)) is not None):
+    disks = parse(seen.xml).iterfind("devices/disk") if seen is not None else ()
+    own = dict.fromkeys(path for disk in disks if (path := _written(disk)) is not None)
+    for path in own:
         there = images.get(path, "raw")
         if seen is not None and there is not None and there.kind == "file":
-            if images.users(path, but=seen.name):
+            if not own.keys() >= set(images.holders(path, but=seen.name)):
                 continue
             yield RemoveImage(path=path, changes={f"image[{path}]": change("present", None)})
 

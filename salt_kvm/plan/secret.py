@@ -10,7 +10,7 @@ import msgspec
 
 from salt_kvm.errors import SpecError, UnmetError
 from salt_kvm.plan import common
-from salt_kvm.plan.steps import DefineSecret, SetSecret, Step, UndefineSecret, change
+from salt_kvm.plan.steps import DefineSecret, Need, SetSecret, Step, UndefineSecret, change
 from salt_kvm.seen import Hidden, Observed
 from salt_kvm.spec.secret import StoredSecret
 from salt_kvm.xml import secret as xml
@@ -53,6 +53,12 @@ def plan(identity: str, want: StoredSecret, seen: SecretSeen) -> Iterator[Step]:
         old = None if there is None else HIDDEN
         changes = {"value": change(old, HIDDEN)}
         yield SetSecret(kind="secret", name=name, value=seen.value, changes=changes)
+
+
+def needs(document: ET.Element) -> Iterator[Need]:
+    """Yield what a document needs: the secrets that it names."""
+    for name in dict.fromkeys(xml.named(document)):
+        yield Need("secret", name, "declare it under kvm:secrets, or correct what names it")
 
 
 def _check(identity: str, want: StoredSecret) -> None:

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import structs
 
 from salt_kvm.seen import Hidden
+from salt_kvm.spec.image import shown_address
 from salt_kvm.spec.types import Mode, Size
+from salt_kvm.spec.vmx import Esxi
 
 Changes = Mapping[str, Mapping[str, object]]
 
@@ -22,12 +24,14 @@ class Need(msgspec.Struct, frozen=True):
     """Something that must be there before a step can succeed.
 
     ``what`` is one of ``file``, ``directory``, ``block device``, ``network``, ``active network``,
-    ``active pool``, ``pool type``, ``secret`` (its ``usage/id`` or UUID), ``volume``, ``kvm``,
-    ``selinux``; of an image ``unused`` (by a domain other than ``user``), ``idle`` (no running
-    guest uses it), ``unwritten`` (no guest writes to it), ``bare`` (no other image stands on it),
-    ``source`` (in the store, or where it is said to be); ``idle pool``; ``unused volume`` (by any
-    domain), ``idle volume``, ``sole volume`` (used by ``user`` only). ``cure`` is the end of the
-    sentence that a user reads when it is not so.
+    ``active pool``, ``pool type``, ``program``, ``secret`` (its ``usage/id`` or UUID), ``volume``,
+    ``kvm``, ``nested``, ``selinux``, ``capacity`` (of the host, for a domain's start); of an image
+    ``unused`` (by a domain other than ``user``), ``idle`` (no running guest uses it), ``unwritten``
+    (no guest writes to it), ``bare`` (no other image stands on it), ``source`` (in the store, or
+    where it is said to be); ``idle pool``; ``unused volume`` (by any domain), ``idle volume``,
+    ``sole volume`` (used by ``user`` only); ``installer`` (a tree or an ISO with a kernel and an
+    initrd: ``parts``, or any known), ``bootable`` (an ISO), ``answer`` (a file that can be
+    rendered). ``cure`` ends the sentence that a user reads when it is not so.
     """
 
     what: str
@@ -35,6 +39,7 @@ class Need(msgspec.Struct, frozen=True):
     cure: str
     format: str | None = None
     user: str = ""
+    parts: tuple[str, ...] = ()
 
 
 def change(old: object, new: object) -> dict[str, object]:
@@ -56,7 +61,9 @@ def _plain(value: object) -> object:
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The base: ``changes`` is this step's share of the state's ``changes``.
 
-    ``cure`` is what can be done where the step was carried out and has had no effect yet.
+    ``cure`` is what can be done where the step was carried out and has had no effect yet. Once a
+    step that ``settles`` has begun, no step before it is taken back. What a step that ``goes_on``
+    has begun goes on by itself, so that a later look may find more to do.
     """
 
     changes: Changes = {}
@@ -65,6 +72,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     did: ClassVar[str] = ""
     would: ClassVar[str] = ""
     cure: ClassVar[str] = ""
+    settles: ClassVar[bool] = False
+    goes_on: ClassVar[bool] = False
 
     def sentence(self, *, done: bool) -> str:
         """Return what the step did, or would do, in a few words."""
@@ -109,6 +118,9 @@ class Stop(ObjectStep, frozen=True):
     would = "stop {kind} {name}"
 
 
+AWAKE = "kvm_domain.resume lets it go on, force: true ends it"
+
+
 class Shutdown(ObjectStep, frozen=True, kw_only=True):
     """Ask a guest to power off and wait; pull its plug afterwards only where ``force`` says so."""
 
@@ -121,10 +133,12 @@ class Shutdown(ObjectStep, frozen=True, kw_only=True):
 class LiveStep(ObjectStep, frozen=True, kw_only=True):
     """A step on a running domain that libvirt may refuse; then its start has to make the change.
 
-    ``needed`` is one that the next step depends on: with a refusal the run ends.
+    ``needed`` is one that the next step depends on: with a refusal the run ends. So it does with
+    one that is ``fatal``: the start would be refused the same.
     """
 
     needed: bool = False
+    fatal: bool = False
 
     @property
     def mark(self) -> str:
@@ -202,10 +216,14 @@ class BuildPool(ObjectStep, frozen=True, kw_only=True):
     ``overwrite`` gives what is there up; else libvirt too refuses a device that holds something.
     """
 
-    devices: str
+    devices: tuple[str, ...]
+    format: str | None
     overwrite: bool
-    did = "built {kind} {name} on {devices}"
-    would = "build {kind} {name} on {devices}"
+    did = "built {kind} {name}"
+    would = "build {kind} {name}"
+
+    def sentence(self, *, done: bool) -> str:
+        return f"{super().sentence(done=done)} on {', '.join(self.devices)}"
 
 
 class RefreshPool(ObjectStep, frozen=True):
@@ -246,15 +264,19 @@ class CreateVolume(ObjectStep, frozen=True, kw_only=True):
     would = "create {kind} {name}"
 
     def sentence(self, *, done: bool) -> str:
-        source = f" from {self.source.address}" if self.source is not None else ""
+        source = f" from {self.source.shown}" if self.source is not None else ""
         return f"{super().sentence(done=done)}{source}"
 
 
 class ResizeVolume(ObjectStep, frozen=True, kw_only=True):
-    """Change the capacity of a volume, through the running ``domain`` that has it as ``target``."""
+    """Change the capacity of a volume, through the running ``domain`` that has it as ``target``.
+
+    ``secret`` is that of an encrypted one.
+    """
 
     size: Size
     shrink: bool = False
+    secret: str | None = None
     domain: str = ""
     target: str = ""
     did = "resized {kind} {name} to {size}"
@@ -308,6 +330,11 @@ class Source(msgspec.Struct, frozen=True):
     format: str | None = None
     clone: str | None = None
 
+    @property
+    def shown(self) -> str:
+        """The address without a password."""
+        return shown_address(self.address)
+
 
 class CreateImage(FileStep, frozen=True, kw_only=True):
     """Make an image; without a size it takes that of its backing file."""
@@ -325,7 +352,7 @@ class CreateImage(FileStep, frozen=True, kw_only=True):
     def sentence(self, *, done: bool) -> str:
         size = f" of {self.size}" if self.size is not None else ""
         backing = f" on {self.backing}" if self.backing is not None else ""
-        source = f" from {self.source.address}" if self.source is not None else ""
+        source = f" from {self.source.shown}" if self.source is not None else ""
         return f"{super().sentence(done=done)}{size}{backing}{source}"
 
 
@@ -359,6 +386,10 @@ class ResizeImage(FileStep, frozen=True, kw_only=True):
     did = "resized {path} to {size}"
     would = "resize {path} to {size}"
 
+    @property
+    def encrypted(self) -> bool:
+        return self.secret is not None
+
 
 class ResizeLive(FileStep, frozen=True, kw_only=True):
     """Grow an image through the running guest that has it as the disk ``target``."""
@@ -366,6 +397,7 @@ class ResizeLive(FileStep, frozen=True, kw_only=True):
     domain: str
     target: str
     size: Size
+    encrypted: bool = False
     did = "grew the image {path} of the running domain {domain} to {size}"
     would = "grow the image {path} of the running domain {domain} to {size}"
 
@@ -391,6 +423,57 @@ class SetLabel(FileStep, frozen=True, kw_only=True):
     would = "label {path}"
 
 
+class WriteSeed(FileStep, frozen=True, kw_only=True):
+    """Write what a guest reads at its first boot, for root alone.
+
+    ``label`` is the volume's name; without one the only file is written as it is. ``domain`` is
+    the guest that has read the old one, where one runs.
+    """
+
+    label: str
+    files: Mapping[str, Hidden]
+    domain: str = ""
+    did = "wrote the seed {path}"
+    would = "write the seed {path}"
+
+
+class RemoveSeed(FileStep, frozen=True):
+    did = "removed the seed {path}"
+    would = "remove the seed {path}"
+
+
 class MakeDirectory(FileStep, frozen=True):
     did = "made the directory {path}"
     would = "make the directory {path}"
+
+
+class VmxStep(Step, frozen=True, kw_only=True):
+    """A step on a machine's file on a VMware host; ``where`` names both."""
+
+    host: Esxi | None
+    path: str
+    where: str
+
+
+class WriteVmx(VmxStep, frozen=True, kw_only=True):
+    """Write the text of a ``.vmx`` file that is ``old`` still; ``keys`` are what differs.
+
+    ``session`` is the power cycle that the machine is in; ``hidden`` are keys that are secret.
+    """
+
+    old: bytes
+    text: bytes
+    backup: bool
+    session: str | None
+    keys: tuple[str, ...]
+    hidden: frozenset[str]
+    did = "wrote {where}"
+    would = "write {where}"
+
+
+class ReloadVm(VmxStep, frozen=True, kw_only=True):
+    """Have an ESXi host read the file of a registered machine again."""
+
+    number: int
+    did = "reloaded machine {number}"
+    would = "reload machine {number}"

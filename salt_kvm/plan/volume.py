@@ -24,12 +24,15 @@ from salt_kvm.plan.steps import (
     change,
 )
 from salt_kvm.seen import FileSeen, Observed
+from salt_kvm.spec.image import Encryption, shown_address
 from salt_kvm.spec.pool import DIRECTORIES
 from salt_kvm.spec.types import Size
 from salt_kvm.spec.volume import StorageVolume
 from salt_kvm.xml import pool as pool_xml
 from salt_kvm.xml import volume as xml
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.merge import Difference, merge
+from salt_kvm.xml.secret import passphrase
 
 # By how much a volume may be larger than declared: what libvirt, qemu-img, LVM and parted round up
 # to. A volume that is smaller is always grown.
@@ -73,16 +76,19 @@ def plan(name: str, want: StorageVolume, seen: VolumeSeen) -> Iterator[Step]:
     want = xml.numbered(want, seen.numbers)
     there = seen.volume
     if there is None and seen.file is not None:
+        if seen.file.kind == "directory":
+            raise UnmetError(f"{seen.file.path} is a directory; correct the name of volume {name}")
         there = _unknown(name, seen.file)
         changes = {"volume": change("unknown to libvirt", "known")}
         yield AdoptVolume(kind="volume", name=name, xml=there.xml, changes=changes)
+    _only_data(name, there)
     if there is not None and seen.half:
         unused = Need("unused volume", name, FREE)
         yield DeleteVolume(kind="volume", name=name, needs=(unused,))
     if there is None or seen.half:
         yield from _creation(name, want, seen)
         return
-    differences = merge(ET.fromstring(there.xml), xml.intent(name, want)).differences
+    differences = merge(parse(there.xml), xml.intent(name, want)).differences
     _same_contents(name, differences)
     yield from _resize(name, want, there, seen)
     yield from _permissions(want, there, differences)
@@ -92,7 +98,14 @@ def _pool(name: str) -> str:
     return name.partition("/")[0]
 
 
+def _only_data(name: str, there: Observed | None) -> None:
+    if there is not None and parse(there.xml).get("type") == "dir":
+        raise UnmetError(f"volume {name} is a directory; correct its name")
+
+
 def _unknown(name: str, file: FileSeen) -> Observed:
+    if file.kind == "special file":
+        raise UnmetError(f"{file.path} is a {file.kind}, which libvirt takes for no volume")
     document = xml.of_file(posixpath.basename(name), file.path, str(file.format), file.size or 0)
     return Observed("volume", name, document)
 
@@ -111,17 +124,23 @@ def _creation(name: str, want: StorageVolume, seen: VolumeSeen) -> Iterator[Step
     document = xml.new(name.partition("/")[2], xml.sized(want, size), sparse=kind in DIRECTORIES)
     if seen.stale:
         yield _refresh(name)
+    path = _path(name, seen.pool, kind)
+    free = () if path is None else (Need("no link", path, "remove it, or correct the name"),)
     yield CreateVolume(
         kind="volume",
         name=name,
         xml=ET.tostring(document, encoding="unicode"),
-        path=_path(name, seen.pool, kind),
+        path=path,
         format=want.format or "raw",
         size=size,
         source=None if want.source is None else Source(_address(want.source), want.source_hash),
         changes={"volume": change(None, _told(want, size))},
-        needs=(active, *_needs(want, seen.source)),
+        needs=(active, *free, *_needs(want, seen.source)),
     )
+    label = None if want.permissions is None else want.permissions.label
+    if label is not None and path is not None:
+        # libvirt gives a new volume its owner and mode, and not its label.
+        yield common.label(path, label, {})
 
 
 def _address(source: str) -> str:
@@ -147,7 +166,7 @@ def _told(want: StorageVolume, size: Size | None) -> dict[str, object]:
         "capacity": None if size is None else str(size),
         "format": want.format,
         "backing": None if want.backing is None else want.backing.path,
-        "source": want.source,
+        "source": want.source and shown_address(want.source),
     }
     return {key: value for key, value in told.items() if value is not None}
 
@@ -157,11 +176,15 @@ def _needs(want: StorageVolume, source: FileSeen | None) -> Iterator[Need]:
         yield Need("file", want.backing.path, MEDIUM, want.backing.format)
         yield Need("unwritten", want.backing.path, "what stands on it would be lost; take a copy")
     if want.encryption is not None:
-        yield Need("secret", want.encryption.secret, "declare it under kvm:secrets")
+        yield _secret(want.encryption)
     if source is not None:
         yield Need("file", source.path, MEDIUM, want.format or "raw")
     elif want.source is not None:
         yield Need("source", _address(want.source), "correct the path", want.source_hash)
+
+
+def _secret(encryption: Encryption) -> Need:
+    return Need("secret", passphrase(encryption), "declare it under kvm:secrets")
 
 
 def _path(name: str, pool: Observed | None, kind: str) -> str | None:
@@ -197,17 +220,20 @@ def _resize(name: str, want: StorageVolume, there: Observed, seen: VolumeSeen) -
     if runners and (shrink or len(runners) > 1):
         raise UnmetError(f"volume {name} is in use by the running {runners[0][0]}; {OFF}")
     path = xml.path(there.xml)
-    bare = (Need("bare", path, "cut off, it would be their loss"),) if shrink and path else ()
+    needs = [Need("bare", path, "cut off, it would be their loss")] if shrink and path else []
+    if want.encryption is not None:
+        needs.append(_secret(want.encryption))
     domain, target = runners[0] if runners else ("", "")
     yield ResizeVolume(
         kind="volume",
         name=name,
         size=new,
         shrink=shrink,
+        secret=None if want.encryption is None else passphrase(want.encryption),
         domain=domain,
         target=target,
         changes={"capacity": change(str(old), str(new))},
-        needs=bare,
+        needs=tuple(needs),
     )
 
 

@@ -1,7 +1,6 @@
 """Checksums as people publish them: a value, or a line of a file."""
 
-from __future__ import annotations
-
+import codecs
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,6 +26,12 @@ def value(text: str) -> Checksum | None:
     """Return the checksum that ``text`` is: ``64ec88...`` or ``sha256=64ec88...``."""
     found = _VALUE.fullmatch(text.strip())
     return _checksum(found[2], found[1]) if found else None
+
+
+def text(data: bytes) -> str:
+    """Return the text of a checksum file, which an editor may have given a byte order mark."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
 
 
 def in_file(text: str, name: str, where: str) -> Checksum:

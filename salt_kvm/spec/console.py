@@ -1,14 +1,26 @@
 """What a person looks at: graphical consoles, video cards, serial ports and channels."""
 
-from __future__ import annotations
-
 import ipaddress
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from salt_kvm.spec.types import Path, Size, Spec, matching
-from salt_kvm.spec.values import Index, Line, Port, Positive, Word, goes_with
+from salt_kvm.spec.types import Log, Moment, Path, Size, Spec, Value, matching
+from salt_kvm.spec.values import Index, Port, Positive, Word, goes_with
+
+# The protocols' own limits, in bytes.
+LONGEST_PASSWORD = {"vnc": 8, "spice": 60}
+
+
+def check_password(kind: str, password: str) -> None:
+    """Raise where a console takes no such password; no fault tells anything of it."""
+    most = LONGEST_PASSWORD[kind]
+    if len(password.encode()) > most:
+        raise ValueError(
+            f"a {kind.upper()} password has {most} characters of ASCII at most; shorten it"
+        )
+    if not password.isprintable():
+        raise ValueError("a password has no control characters; take them out")
 
 
 class Graphics(Spec, frozen=True, kw_only=True):
@@ -20,7 +32,8 @@ class Graphics(Spec, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=5900, le=65535)] | Literal["auto"] | None = None
     tls_port: Annotated[int, Meta(ge=5900, le=65535)] | None = None
     websocket: Annotated[int, Meta(ge=5700, le=65535)] | Literal["auto"] | None = None
-    password: Line | None = None
+    password: Value | None = None
+    password_valid_to: Moment | None = None
     default_mode: Literal["secure", "insecure", "any"] | None = None
     keymap: Annotated[str, matching(r"[a-z]{2}(-[a-z]{2})?")] | None = None
     share_policy: Literal["allow-exclusive", "force-shared", "ignore"] | None = None
@@ -36,9 +49,12 @@ class Graphics(Spec, frozen=True, kw_only=True):
         others = (self.listen, self.port, self.websocket)
         if self.socket is not None and any(other is not None for other in others):
             raise ValueError("'socket' takes the place of 'listen' and of ports; remove these")
-        # The VNC protocol's own limit.
-        if self.type == "vnc" and len((self.password or "").encode()) > 8:
-            raise ValueError("a VNC password has 8 characters of ASCII at most; shorten it")
+        if self.listen == "none" and any(other is not None for other in others[1:]):
+            raise ValueError("listen none goes with no port; remove one of them")
+        if self.password is not None:
+            check_password(self.type, self.password)
+        elif self.password_valid_to is not None:
+            raise ValueError("'password_valid_to' goes with 'password'")
         spice = ("default_mode", "tls_port", "gl", "clipboard", "file_transfer")
         for other, fields in (("vnc", spice), ("spice", ("websocket", "share_policy"))):
             wrong = [name for name in fields if getattr(self, name) is not None]
@@ -105,7 +121,7 @@ class Stream(Spec, frozen=True, kw_only=True):
     service: Port | None = None
     protocol: Literal["raw", "telnet", "telnets", "tls"] | None = None
     tls: bool | None = None
-    log: Path | None = None
+    log: Log | None = None
 
     def __post_init__(self) -> None:
         for field in NEEDS.get(self.type, ()):
@@ -119,7 +135,10 @@ class Stream(Spec, frozen=True, kw_only=True):
 
 
 class Serial(Stream, frozen=True, kw_only=True):
-    """A serial port; ``log`` is a file into which libvirt writes all that the guest prints."""
+    """A serial port; ``log`` is a file into which libvirt writes all that the guest prints.
+
+    libvirt starts a new file when one is full, and keeps a few old ones.
+    """
 
     target: Literal["isa-serial", "usb-serial", "pci-serial", "system-serial"] | None = None
     port: Index | None = None

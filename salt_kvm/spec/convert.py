@@ -1,7 +1,5 @@
 """From a pillar's plain data to specs, naming every fault at once with its path."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import typing
@@ -10,8 +8,8 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from salt_kvm.errors import SpecError
-from salt_kvm.spec.types import END, Spec, Value, decode, shown
+from salt_kvm.errors import SpecError, shown
+from salt_kvm.spec.types import END, Spec, Value, decode
 
 S = TypeVar("S", bound=Spec)
 _YAML_WORDS = {"object": "mapping", "array": "list", " | null": "", "Object": "a mapping"}
@@ -83,7 +81,15 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
             return
         said = shown(value)
         told = isinstance(value, (dict, list)) or said in str(error) or _is_secret(kind)
-        yield f"{path}: {_plain(error)}" + ("" if told else f", not {said}")
+        yield f"{path}: {_plain(error)}" + ("" if told else f", not {said}") + _keys(kind, value)
+
+
+def _keys(kind: Any, value: Any) -> str:
+    """Of what has to be a mapping and is none, the keys that it would have."""
+    specs = [arg for arg in (kind, *get_args(kind)) if _is_spec(arg)]
+    if not specs or isinstance(value, dict):
+        return ""
+    return _cut(f"; its keys: {', '.join(sorted(_hints(specs[0])))}", 200)
 
 
 def _is_secret(kind: Any) -> bool:

@@ -1,7 +1,5 @@
 """The smaller devices of a domain."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

@@ -1,10 +1,8 @@
 """A disk of a domain: where it is stored, and how the guest sees it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
-from salt_kvm.spec.image import CONTENT_FIELDS, Content, Format
+from salt_kvm.spec.image import CONTENT_FIELDS, Content, Encryption, Format, check_encryption
 from salt_kvm.spec.types import Name, Path, Spec, matching
 from salt_kvm.spec.values import (
     Count,
@@ -69,7 +67,11 @@ class DiskSecret(Spec, frozen=True, kw_only=True):
 
     type: Literal["ceph", "iscsi"]
     username: Word
-    uuid: Uuid
+    uuid: Uuid | None = None
+    usage: Line | None = None
+
+    def __post_init__(self) -> None:
+        exactly_one("the secret of a disk", uuid=self.uuid, usage=self.usage)
 
 
 class RemoteDisk(Spec, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ class RemoteDisk(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.name is None and self.protocol != "nbd":
             raise ValueError(f"protocol {self.protocol} needs 'name'")
+        if self.protocol == "nbd" and len(self.hosts or []) != 1:
+            raise ValueError("protocol nbd needs one of 'hosts'")
         goes_with(self, self.protocol, {"query": ("http", "https")})
 
 
@@ -105,6 +109,7 @@ class Disk(Content, frozen=True, kw_only=True):
     network: RemoteDisk | None = None
     nvme: Nvme | None = None
     format: Format | None = None
+    encryption: Encryption | None = None
     device: Literal["disk", "lun", "cdrom", "floppy"] | None = None
     bus: Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None = None
     target: Annotated[str, matching(r"(vd|sd|hd|fd)[a-z]{1,2}")] | None = None
@@ -130,6 +135,7 @@ class Disk(Content, frozen=True, kw_only=True):
         if made_of and self.path is None:
             raise ValueError(f"{made_of[0]!r} makes an image, so it goes with 'path'")
         self.check(self.format or "raw")
+        check_encryption(self.encryption, self.format or "raw", self)
         if self.io == "native" and self.cache not in (None, "none", "directsync"):
             raise ValueError("io native needs cache none or directsync")
         if self.wwn is not None and self.bus not in (None, "ide", "scsi"):
@@ -139,6 +145,8 @@ class Disk(Content, frozen=True, kw_only=True):
             raise ValueError("bus fdc goes with device floppy, and no other does")
         if self.device == "lun" and self.path is not None:
             raise ValueError("device lun is a block device; declare it under 'block'")
+        if self.device == "cdrom" and self.readonly is False:
+            raise ValueError("device cdrom can only be read; leave out 'readonly'")
         if self.format == "vhdx":
             raise ValueError("libvirt knows no vhdx disk; convert the image by hand")
         if self.target and self.bus and self.bus not in BUSES[self.target[:2]]:

@@ -1,13 +1,14 @@
 """A domain: a guest, in the words of virt-install and of libvirt's domain format."""
 
-from __future__ import annotations
-
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from salt_kvm.spec import cloud_init as first_boot
 from salt_kvm.spec import console, devices, system, tuning
 from salt_kvm.spec.disk import Disk
+from salt_kvm.spec.install import Install
 from salt_kvm.spec.interface import Interface
 from salt_kvm.spec.types import Medium, Path, Size, Spec, matching
 from salt_kvm.spec.values import Count, Line, Text, Word, all_different
@@ -15,22 +16,37 @@ from salt_kvm.spec.values import Count, Line, Text, Word, all_different
 MiB = 1024**2
 Lifecycle = Literal["destroy", "restart"]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
+# What each device of a list has of its own.
+OWN = {
+    "panic": ("model", attrgetter("model")),
+    "controllers": ("type and index", attrgetter("type", "index")),
+    "disks": ("target", attrgetter("target")),
+    "serial": ("port", attrgetter("port")),
+    "channels": ("name", attrgetter("name")),
+    "filesystems": ("target", attrgetter("target")),
+    "hostdevs": ("device", attrgetter("pci", "usb", "mdev")),
+    "interfaces": ("mac", attrgetter("mac")),
+}
 
 
 class Domain(Spec, frozen=True, kw_only=True):
     """One entry of ``kvm:domains``; its key is the name of the domain."""
 
-    state: Literal["present", "running", "stopped", "absent"] = "running"
+    state: Literal["present", "running", "installed", "stopped", "absent"] = "running"
     virt_type: Literal["auto", "kvm", "qemu"] | None = None
     memory: Size | None = None
     max_memory: Size | None = None
     vcpus: Count | None = None
     max_vcpus: Count | None = None
     cpu: Word | tuning.Cpu | None = None
+    nested: bool | None = None
     machine: Annotated[str, matching(r"[A-Za-z0-9_.-]+")] | None = None
     boot: list[Literal["hd", "cdrom", "network", "fd"]] | None = None
     os: system.Os | None = None
     cdrom: Medium | None = None
+    cloud_init: first_boot.CloudInit | bool | None = None
+    ignition: first_boot.Ignition | bool | None = None
+    combustion: first_boot.Text | bool | None = None
     disks: list[Disk] | Literal["delete"] | None = None
     interfaces: list[Interface] | None = None
     graphics: list[console.Graphics] | None = None
@@ -78,6 +94,8 @@ class Domain(Spec, frozen=True, kw_only=True):
     timeout: Seconds | None = None
     force: bool | None = None
     restart: bool | None = None
+    overcommit: bool | None = None
+    install: Install | None = None
     xml: str | None = None
 
     def __post_init__(self) -> None:
@@ -90,25 +108,27 @@ class Domain(Spec, frozen=True, kw_only=True):
             value, limit = getattr(self, field), getattr(self, f"max_{field}")
             if value is not None and limit is not None and limit < value:
                 raise ValueError(f"max_{field} is less than {field}; raise it")
+        if self.nested is False and self.cpu is None:
+            raise ValueError("'nested: false' needs 'cpu', as it takes a feature from that")
         if self.disks == "delete" and self.state != "absent":
             raise ValueError("'disks: delete' goes with 'state: absent' only; list the disks")
         paths = [disk.path for disk in self.disk_list if disk.path is not None]
         if len(paths) != len(set(paths)):
             raise ValueError("two disks name the same path")
+        location = None if self.install is None else self.install.location
+        if self.state == "installed" and not (self.cdrom or location):
+            raise ValueError("state installed needs a 'cdrom', or an 'install' with a 'location'")
         if self.boot_orders() and self.boot:
             raise ValueError("'boot' and a device's 'boot_order' exclude each other")
         if (self.on_poweroff, self.on_reboot) == ("restart", "destroy"):
             raise ValueError("on_poweroff restart and on_reboot destroy exclude each other")
+        first_boot.check(self.cloud_init, self.ignition, self.combustion, self.interfaces)
         _check_video(self.video or [])
-        all_different("model", (panic.model for panic in self.panic or []))
-        all_different("type and index", ((c.type, c.index) for c in self.controllers or []))
-        all_different("target", (disk.target for disk in self.disk_list))
-        all_different("name", (channel.name for channel in self.channels or []))
-        all_different("target", (filesystem.target for filesystem in self.filesystems or []))
-        all_different("device", ((d.pci, d.usb, d.mdev) for d in self.hostdevs or []))
-        all_different("mac", (card.mac for card in self.interfaces or []))
-        _check_cells(self)
-        _check_pins(self)
+        for field, (what, own) in OWN.items():
+            devices = getattr(self, field)
+            if isinstance(devices, list) and len(devices) > 1:
+                all_different(what, map(own, devices))
+        _check_cpus(self)
 
     @property
     def disk_list(self) -> list[Disk]:
@@ -139,20 +159,13 @@ def _check_video(cards: list[console.Video]) -> None:
             raise ValueError(f"video model {card.model} can only be the primary card")
 
 
-def _check_pins(want: Domain) -> None:
+def _check_cpus(want: Domain) -> None:
     """libvirt drops the pin of a CPU that is not there."""
     count = want.max_vcpus or want.vcpus
-    pins = want.cputune.vcpupin if want.cputune is not None else None
-    for pin in pins or []:
-        if count is not None and pin.vcpu >= count:
+    if count is None:
+        return
+    for pin in (want.cputune and want.cputune.vcpupin) or []:
+        if pin.vcpu >= count:
             raise ValueError(f"there is no vcpu {pin.vcpu} to pin; the last one is {count - 1}")
-
-
-def _check_cells(want: Domain) -> None:
-    """libvirt takes the memory of NUMA cells and memory modules for the whole."""
-    cells = want.cpu.numa if isinstance(want.cpu, tuning.Cpu) else None
-    total = want.max_memory or want.memory
-    if cells and total is not None:
-        parts = sum([cell.memory for cell in cells] + [m.size for m in want.memory_devices or []])
-        if parts != total and want.memory_devices is not None:
-            raise ValueError(f"NUMA cells and memory modules sum up to {Size(parts)}, not {total}")
+    if isinstance(want.cpu, tuning.Cpu):
+        tuning.check_cells({cell.id: cell.cpus for cell in want.cpu.numa or []}, count)

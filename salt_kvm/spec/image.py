@@ -1,60 +1,37 @@
 """A disk image: a file that qemu-img makes."""
 
-from __future__ import annotations
-
+import re
 from typing import Annotated, Literal
 
+from salt_kvm.spec import layout
+from salt_kvm.spec.layout import Options
 from salt_kvm.spec.types import Medium, Mode, Size, Spec, matching
-from salt_kvm.spec.values import Text, Uuid
+from salt_kvm.spec.values import Line, Passphrase, Text
 
 Format = Literal["raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "qed"]
-# Which formats can stand on a backing file, and which options each has.
+# Which formats can stand on a backing file, and which LUKS encrypts.
 BACKED = ("qcow2", "qed", "vmdk")
-OPTIONS = {
-    "raw": ("preallocation",),
-    "qcow2": ("preallocation", "cluster_size", "compat", "lazy_refcounts", "extended_l2"),
-    "qed": ("cluster_size",),
-    "vmdk": ("subformat",),
-    "vdi": ("preallocation",),
-    "vhdx": ("subformat",),
-    "vpc": ("subformat",),
-}
+ENCRYPTED = ("raw", "qcow2")
 SOURCE_FIELDS = ("source_hash", "source_format", "clone")
 # An absolute path, or what Salt's file client fetches.
 Address = Annotated[
     str,
-    matching(r"(/|[a-z][a-z0-9+]*://)[^\x00-\x20\ud800-\udfff\ufffe\uffff]+", max_length=4096),
+    matching(
+        r"(/[^\x00-\x1f\ud800-\udfff\ufffe\uffff]+"
+        r"|[a-z][a-z0-9+]*://[^\x00-\x20\ud800-\udfff\ufffe\uffff]+)",
+        max_length=4096,
+    ),
 ]
-# A version like 1.1 is a number for YAML.
-_COMPAT = {"0.1": "0.10", "0.10": "0.10", "1.1": "1.1"}
-
-
-class Options(Spec, frozen=True, kw_only=True):
-    """How an image is laid out, by qemu-img's names; a format has some of them."""
-
-    preallocation: Literal["off", "metadata", "falloc", "full"] | None = None
-    cluster_size: Size | None = None
-    compat: str | float | None = None
-    lazy_refcounts: bool | None = None
-    extended_l2: bool | None = None
-    subformat: Literal["monolithicSparse", "streamOptimized", "dynamic", "fixed"] | None = None
-
-    def __post_init__(self) -> None:
-        if self.compat is not None and str(self.compat) not in _COMPAT:
-            raise ValueError(f"compat {self.compat} is neither '0.10' nor '1.1'")
-
-    def given(self) -> dict[str, str | int | bool]:
-        """Return what is declared, as an image says it."""
-        named = {name: getattr(self, name) for name in self.__struct_fields__}
-        declared = {name: value for name, value in named.items() if value is not None}
-        if self.compat is not None:
-            declared["compat"] = _COMPAT[str(self.compat)]
-        return declared
 
 
 def trusted(source: str) -> bool:
     """What comes from this host or from its master needs no checksum to be what it should be."""
     return source.startswith(("/", "file://", "salt://"))
+
+
+def shown_address(address: str) -> str:
+    """Return an address without the name and the password that may stand in it."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
 
 
 class Content(Spec, frozen=True, kw_only=True):
@@ -81,6 +58,8 @@ class Content(Spec, frozen=True, kw_only=True):
         """
         if self.backing and format not in BACKED:
             raise ValueError(f"a {format} image has no backing file; {' or '.join(BACKED)} has")
+        if self.backing:
+            check_backing(format, self.backing_format)
         if self.backing_format is not None and not self.backing:
             raise ValueError("'backing_format' goes with 'backing'")
         if self.source is None:
@@ -96,9 +75,21 @@ class Content(Spec, frozen=True, kw_only=True):
             )
         if self.clone == "overlay" and format != "qcow2":
             raise ValueError(f"a {format} image is no overlay; qcow2 is")
-        for name in self.options.given() if self.options is not None else ():
-            if name not in OPTIONS[format]:
-                raise ValueError(f"a {format} image has no option {name!r}")
+        overlay = format == "qcow2" and self.source is not None and self.clone in (None, "overlay")
+        options = self.options.given() if self.options is not None else {}
+        layout.check(format, options, self.size, backed=overlay or bool(self.backing))
+
+
+def check_backing(format: str | None, backing_format: str | None) -> None:
+    """Refuse a backing file that an image of this format can't stand on.
+
+    :raises ValueError: with the cure
+    """
+    if format == "vmdk" and backing_format != "vmdk":
+        raise ValueError(
+            "a vmdk image stands on vmdk images only; declare that the backing file is one, or "
+            "format: qcow2"
+        )
 
 
 CONTENT_FIELDS = Content.__struct_fields__
@@ -107,7 +98,20 @@ CONTENT_FIELDS = Content.__struct_fields__
 class Encryption(Spec, frozen=True, kw_only=True):
     """LUKS, with the passphrase of a libvirt secret."""
 
-    secret: Uuid
+    secret: Passphrase
+
+
+def check_encryption(encryption: Encryption | None, format: Format, content: Content) -> None:
+    """Refuse what an image that is made encrypted can't be.
+
+    :raises ValueError: naming the field
+    """
+    if encryption is None:
+        return
+    if content.source is not None:
+        raise ValueError("a 'source' is the whole image; leave out 'encryption'")
+    if format not in ENCRYPTED:
+        raise ValueError(f"'encryption' goes with format: {' or '.join(ENCRYPTED)}")
 
 
 class Image(Content, frozen=True, kw_only=True):
@@ -118,13 +122,11 @@ class Image(Content, frozen=True, kw_only=True):
     encryption: Encryption | None = None
     shrink: bool | None = None
     replace: bool | None = None
-    owner: str | None = None
-    group: str | None = None
+    owner: str | int | None = None
+    group: str | int | None = None
     mode: Mode | None = None
+    label: Line | None = None
 
     def __post_init__(self) -> None:
         self.check(self.format)
-        if self.encryption is not None and self.format != "qcow2":
-            raise ValueError("'encryption' goes with format: qcow2")
-        if self.encryption is not None and self.source is not None:
-            raise ValueError("a 'source' is the whole image; leave out 'encryption'")
+        check_encryption(self.encryption, self.format, self)

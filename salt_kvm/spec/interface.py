@@ -1,7 +1,5 @@
 """A network card of a domain."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -88,7 +86,14 @@ class Interface(Spec, frozen=True, kw_only=True):
             raise ValueError("driver vfio goes with 'hostdev', and no other does")
         virtio = ("driver", "queues", "rx_queue_size", "tx_queue_size")
         if kind != "hostdev" and self.model is not None and not self.model.startswith("virtio"):
+            if kind == "vhostuser":
+                raise ValueError("'vhostuser' goes with a model of virtio")
             goes_with(self, self.model, dict.fromkeys(virtio, ("virtio",)))
+        inbound = self.bandwidth and self.bandwidth.inbound
+        if inbound and inbound.floor is not None and kind != "network":
+            raise ValueError("'floor' goes with 'network'")
+        if self.isolated and self.virtualport and self.virtualport.type == "openvswitch":
+            raise ValueError("'isolated' does not go with virtualport openvswitch")
         for name in ("rx_queue_size", "tx_queue_size"):
             size = getattr(self, name)
             if size is not None and size & (size - 1):
@@ -105,5 +110,7 @@ GOES_WITH = {
     "filterref": ("network", "bridge", "ethernet"),
     "bandwidth": ("network", "bridge", "direct", "ethernet"),
     "isolated": ("network", "bridge"),
-    **dict.fromkeys(("mtu", "queues", "rx_queue_size", "tx_queue_size"), CARDS),
+    "virtualport": ("network", "bridge", "direct", "hostdev"),
+    "mtu": ("network", "bridge", "ethernet", "vhostuser"),
+    **dict.fromkeys(("queues", "rx_queue_size", "tx_queue_size"), CARDS),
 }

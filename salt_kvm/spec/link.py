@@ -1,7 +1,5 @@
 """What a guest's card and the ports of a network have in common: speed, VLAN tags, virtual port."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

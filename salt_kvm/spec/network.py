@@ -1,7 +1,5 @@
 """A virtual network, in the words of libvirt's network format."""
 
-from __future__ import annotations
-
 import ipaddress
 from typing import Annotated, Literal
 
@@ -232,8 +230,9 @@ class Network(Spec, frozen=True, kw_only=True):
     xml: str | None = None
 
     def __post_init__(self) -> None:
-        fields = (f for f in self.__struct_fields__ if getattr(self, f) is not None)
-        check_mode(self.forward, fields)
+        for spec in (self, *(self.portgroups or [])):
+            fields = (f for f in spec.__struct_fields__ if getattr(spec, f) is not None)
+            check_mode(self.forward, fields)
         self._check_addresses()
         self._check_lists()
 

@@ -1,7 +1,5 @@
 """How the values of a network are written in a pillar, and which of them go together."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable, Mapping
 
@@ -23,6 +21,7 @@ POSSIBLE: Mapping[str, frozenset[str]] = {
     "mac_table_manager": MANAGED | {"bridge"},
     "virtualport": MACVTAP | {"bridge", "hostdev"},
     "vlan": frozenset({"bridge", "passthrough", "hostdev"}),
+    **dict.fromkeys(("bandwidth", "port_isolation"), MANAGED | {"bridge"}),
     **dict.fromkeys(
         ("stp", "delay", "zone", "ip", "dhcp", "ips", "dns", "domain", "mtu", "routes"), MANAGED
     ),

@@ -1,14 +1,12 @@
 """The whole ``kvm`` section of a pillar: its schema, and every fault in one pass."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from salt_kvm.errors import SpecError
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
+from salt_kvm.spec.host import Host
 from salt_kvm.spec.image import Image
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.pool import Pool
@@ -26,16 +24,8 @@ from salt_kvm.spec.types import (
     parse_volume_name,
 )
 from salt_kvm.spec.types import schema as type_schema
+from salt_kvm.spec.vmx import VmxFile, file_path, parse_vmx_name
 from salt_kvm.spec.volume import StorageVolume
-
-
-class Host(Spec, frozen=True, kw_only=True):
-    """``kvm:host``: what replaces the defaults of the distribution; see docs/host.md."""
-
-    packages: list[str] | None = None
-    extra_packages: list[str] | None = None
-    services: list[str] | None = None
-    python_packages: list[str] | None = None
 
 
 class Pillar(Spec, frozen=True, kw_only=True):
@@ -51,6 +41,7 @@ class Pillar(Spec, frozen=True, kw_only=True):
     images: dict[Path, Image] | None = None
     domains: dict[Name, Domain] | None = None
     prune: Prune | None = None
+    vmx: dict[str, VmxFile] | None = None
 
     def __post_init__(self) -> None:
         """msgspec takes the keys of a dictionary as they are."""
@@ -63,6 +54,8 @@ class Pillar(Spec, frozen=True, kw_only=True):
             parse_volume_name(volume)
         for secret in self.secrets or {}:
             parse_secret_name(secret)
+        for key, file in (self.vmx or {}).items():
+            file_path(parse_vmx_name(key) if file.path is None else file.path)
 
 
 def schema() -> dict[str, Any]:
@@ -78,10 +71,21 @@ def parse(section: Any) -> Pillar:
     return convert(Pillar, section, "kvm")
 
 
-def problems(section: Any) -> list[str]:
-    """Return one sentence for each fault of a ``kvm`` section; an empty list is a valid one."""
-    try:
-        parse(section)
-    except SpecError as error:
-        return error.problems
-    return []
+class Known(NamedTuple):
+    """A valid section and its specs, so that an object's fields need not be read once more."""
+
+    section: dict[str, Any]
+    pillar: Pillar
+
+    def spec(self, kind: str, name: str, fields: dict[str, Any]) -> Any:
+        """Return the spec of an entry that says just what ``fields`` say; else ``None``.
+
+        :param kind: the key of the entry's section
+        :param name: the entry's key
+        :param fields: the fields of the noun's spec
+        """
+        entry = (self.section.get(kind) or {}).get(name)
+        if entry is None:
+            return None
+        found: Any = getattr(self.pillar, kind)[name]
+        return found if {"state": found.state, **entry} == fields else None

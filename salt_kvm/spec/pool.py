@@ -1,13 +1,11 @@
 """A storage pool."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from salt_kvm.spec.types import Mode, Path, Spec, matching
-from salt_kvm.spec.values import Account, Line, Port, Remote, Uuid, Word, exactly_one
+from salt_kvm.spec.values import Account, Line, Port, Remote, Uuid, Word, exactly_one, goes_with
 
 PoolType = Literal[
     "dir", "fs", "netfs", "logical", "disk", "iscsi", "iscsi-direct", "scsi", "mpath", "gluster",
@@ -15,8 +13,8 @@ PoolType = Literal[
 ]  # fmt: skip
 SourceFormat = Literal[
     "auto", "ext2", "ext3", "ext4", "xfs", "vfat", "iso9660", "udf", "ufs", "gfs", "gfs2", "hfs+",
-    "ocfs2", "vmfs", "nfs", "glusterfs", "cifs", "gpt", "dos", "dvh", "mac", "bsd", "pc98", "sun",
-    "lvm2", "unknown",
+    "ocfs2", "vmfs", "btrfs", "nfs", "glusterfs", "cifs", "gpt", "dos", "dvh", "mac", "bsd", "pc98",
+    "sun", "lvm2", "unknown",
 ]  # fmt: skip
 Wwn = Annotated[str, matching(r"(0x)?[0-9a-fA-F]{16}")]
 Iqn = Annotated[
@@ -44,7 +42,7 @@ SOURCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 FILESYSTEMS = (
     "auto", "ext2", "ext3", "ext4", "xfs", "vfat", "iso9660", "udf", "ufs", "gfs", "gfs2", "hfs+",
-    "ocfs2", "vmfs",
+    "ocfs2", "vmfs", "btrfs",
 )  # fmt: skip
 FORMATS: dict[str, tuple[str, ...]] = {
     "fs": FILESYSTEMS,
@@ -77,6 +75,8 @@ class Adapter(Spec, frozen=True, kw_only=True):
     wwpn: Wwn | None = None
 
     def __post_init__(self) -> None:
+        fibre = dict.fromkeys(("parent", "managed", "wwnn", "wwpn"), ("fc_host",))
+        goes_with(self, self.type, {"name": ("scsi_host",), **fibre})
         if self.type == "scsi_host" and self.name is None:
             raise ValueError("an adapter of type scsi_host is known by its 'name'")
         if self.type == "fc_host" and None in (self.wwnn, self.wwpn):

@@ -1,7 +1,5 @@
 """What becomes of the domains that are not declared."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from salt_kvm.spec.domain import Seconds

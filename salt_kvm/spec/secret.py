@@ -1,7 +1,5 @@
 """A secret that libvirt keeps for guests, pools and volumes."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from typing import Literal

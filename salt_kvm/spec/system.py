@@ -1,7 +1,5 @@
 """Firmware, boot, features, clock and security of a domain."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -42,6 +40,9 @@ class Os(Spec, frozen=True, kw_only=True):
         wrong = [name for name in chosen if getattr(self, name) is not None]
         if self.firmware is not None and wrong:
             raise ValueError(f"'firmware' chooses {wrong[0]!r}; declare one of the two")
+        # Where libvirt chooses the loader it writes a template of its own.
+        if self.nvram_template is not None and self.loader is None:
+            raise ValueError("'nvram_template' goes with a loader; declare 'loader' too")
 
 
 # libvirt drops every other name.
@@ -134,7 +135,9 @@ class Clock(Spec, frozen=True, kw_only=True):
             raise ValueError("'basis' goes with offset variable")
         offsets = ("utc", "localtime") if self.adjustment == "reset" else ("variable",)
         if self.adjustment is not None and self.offset not in offsets:
-            raise ValueError(f"adjustment {self.adjustment} goes with offset {offsets[0]}")
+            raise ValueError(
+                f"adjustment {self.adjustment} goes with offset {' or '.join(offsets)}"
+            )
 
 
 class Pm(Spec, frozen=True, kw_only=True):

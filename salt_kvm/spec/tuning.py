@@ -1,13 +1,21 @@
 """Processors and memory of a domain, and what of the host's it may take."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from salt_kvm.spec.types import Path, Size, Spec
-from salt_kvm.spec.values import Count, Index, Natural, Positive, Set, Word, all_different
+from salt_kvm.spec.values import (
+    Count,
+    Index,
+    Natural,
+    Positive,
+    Set,
+    Word,
+    all_different,
+    members,
+)
 
 Period = Annotated[int, Meta(ge=1000, le=1000000)]
 # Microseconds from 1000 on; 0 and -1 are no limit.
@@ -72,8 +80,43 @@ class Cpu(Spec, frozen=True, kw_only=True):
             raise ValueError("mode custom needs 'model'")
         if self.vendor is not None and self.model is None:
             raise ValueError("'vendor' needs 'model'")
+        if self.match is not None and self.model is None:
+            raise ValueError("'match' needs 'model'")
+        if self.fallback is not None and self.model is None and self.mode != "host-model":
+            raise ValueError("'fallback' goes with 'model', or with mode host-model")
         if self.migratable is not None and self.mode not in ("host-passthrough", "maximum"):
             raise ValueError("'migratable' goes with mode host-passthrough or maximum")
+        if sorted(cell.id for cell in self.numa or ()) != [*range(len(self.numa or ()))]:
+            raise ValueError("NUMA cells are numbered from 0 on, each number once")
+        named = _cpus(cell.cpus for cell in self.numa or ())
+        all_different("vcpu of a NUMA cell", (cpu for cpus in named for cpu in cpus))
+        # libvirt 9.0 may abort on a distance to a cell that is not there.
+        cells = {cell.id for cell in self.numa or ()}
+        far = {each.id for cell in self.numa or () for each in cell.distances or ()} - cells
+        if far:
+            raise ValueError(f"'distances' names NUMA cell {min(far)}, which 'numa' doesn't have")
+
+
+def check_cells(cells: Mapping[int, Set | None], count: int) -> None:
+    """Raise where NUMA cells can't have these CPUs: libvirt puts what none names into cell 0.
+
+    :param cells: the CPUs of each cell, by its number
+    :param count: the maximum of CPUs
+    """
+    named, all_of = set().union(*_cpus(cells.values())), set(range(count))
+    lost, left = named - all_of, all_of - named
+    if lost:
+        raise ValueError(
+            f"there is no vcpu {min(lost)} for a NUMA cell; the last one is {count - 1}"
+        )
+    if left and cells.get(0) is not None:
+        raise ValueError(
+            f"the NUMA cells lack vcpu {min(left)}, which libvirt puts into cell 0; name it in one"
+        )
+
+
+def _cpus(cells: Iterable[Set | None]) -> list[set[int]]:
+    return [members(str(cpus)) for cpus in cells if cpus is not None]
 
 
 class MemoryHotplug(Spec, frozen=True, kw_only=True):

@@ -1,12 +1,13 @@
 """The value types of a spec: how a size, a mode or a MAC address may be spelled in a pillar."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
+
+from salt_kvm.errors import shown
 
 # libvirt's units: the short and the binary names are powers of 1024, the others of 1000
 # (https://libvirt.org/formatdomain.html#memory-allocation).
@@ -26,9 +27,8 @@ _UNWRITABLE = r"\x00-\x1f\ud800-\udfff\ufffe\uffff"
 _NAME = re.compile(rf"[^/{_UNWRITABLE}]{{1,255}}")
 _SECRET_NAME = re.compile(rf"[^{_UNWRITABLE}]{{1,4096}}")
 _PATH = re.compile(rf"/[^{_UNWRITABLE}]{{0,4095}}")
+_ADDRESS = re.compile(rf"[a-z][a-z0-9+]*://[^ {_UNWRITABLE}]{{1,4000}}")
 _LARGEST = 2**63 - 1
-# What of a value a message shows.
-LONGEST = 60
 # In Python and in a JSON Schema alike.
 END = r"$(?!\n)"
 
@@ -62,6 +62,14 @@ class Path(str):
     """An absolute path without ``..``."""
 
 
+class Location(str):
+    """An absolute path, or the address of what Salt's file client fetches."""
+
+
+class Log(str):
+    """The path of a log; ``auto`` (true): beside the guest's other logs; ``none`` (false): none."""
+
+
 class Medium(str):
     """An absolute path, or empty: a drive without a medium."""
 
@@ -73,6 +81,10 @@ class Value(str):
         return "(hidden)"
 
     __str__ = __repr__
+
+
+class Moment(str):
+    """A time in UTC as libvirt writes it, ``2027-01-31T12:00:00``, or ``never``."""
 
 
 class SecretName(str):
@@ -95,15 +107,6 @@ def matching(
     A ``$`` alone would also let a newline behind the match pass.
     """
     return msgspec.Meta(pattern=rf"^{pattern}{END}", min_length=min_length, max_length=max_length)
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, cut; what can't be written out is named by its type."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def parse_size(value: Any) -> Size:
@@ -158,9 +161,23 @@ def parse_path(value: Any) -> Path:
     return Path(re.sub(r"/+", "/", text).rstrip("/") or "/")
 
 
+def parse_location(value: Any) -> Location:
+    """Return a path, or an address, without its trailing slashes."""
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
+        return Location(value.rstrip("/"))
+    return Location(parse_path(value))
+
+
 def parse_medium(value: Any) -> Medium:
     """Return the path of a medium; ``''`` and ``false`` are an empty drive."""
     return Medium("" if value is False or value == "" else parse_path(value))
+
+
+def parse_log(value: Any) -> Log:
+    """Return the path of a log, or what true and false say of it."""
+    if isinstance(value, bool):
+        return Log("auto" if value else "none")
+    return Log(parse_path(value))
 
 
 def parse_name(value: Any) -> Name:
@@ -186,9 +203,29 @@ def parse_volume_name(value: Any) -> VolumeName:
 
 def parse_value(value: Any) -> Value:
     """Return a secret; no fault tells anything of it."""
+    if isinstance(value, Value):
+        return value
     if not isinstance(value, str) or not value:
         raise ValueError("a secret's value is text; write it in quotes")
     return Value(value)
+
+
+def parse_moment(value: Any) -> Moment:
+    """Return a time; one that names no other zone is in UTC."""
+    if value == "never":
+        return Moment(value)
+    try:
+        told = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
+        zoned = told if told.tzinfo else told.replace(tzinfo=timezone.utc)
+        moment = zoned.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        moment = datetime.min.replace(tzinfo=timezone.utc)
+    # libvirt keeps it as seconds since then.
+    if moment.year < 1970:
+        raise ValueError(
+            f"{shown(value)} is no time; write it in UTC like '2027-01-31T12:00:00', or never"
+        )
+    return Moment(moment.strftime("%Y-%m-%dT%H:%M:%S"))
 
 
 def parse_secret_name(value: Any) -> SecretName:
@@ -204,9 +241,12 @@ PARSERS: dict[type, Callable[[Any], Any]] = {
     Mode: parse_mode,
     Mac: parse_mac,
     Path: parse_path,
+    Location: parse_location,
     Medium: parse_medium,
+    Log: parse_log,
     Name: parse_name,
     Value: parse_value,
+    Moment: parse_moment,
     SecretName: parse_secret_name,
     VolumeName: parse_volume_name,
 }
@@ -216,9 +256,12 @@ _SCHEMAS: dict[type, dict[str, Any]] = {
     Mode: {"type": ["string", "integer"], "examples": ["0640"]},
     Mac: {"type": ["string", "integer"], "examples": ["52:54:00:12:34:56"]},
     Path: {"type": "string", "pattern": "^/"},
+    Location: {"type": "string", "pattern": "^(/|[a-z][a-z0-9+]*://)"},
     Medium: {"type": ["string", "boolean"], "pattern": "^(/|$)"},
+    Log: {"type": ["string", "boolean"], "pattern": "^/"},
     Name: {"type": "string", "pattern": "^[^/]+$"},
     Value: {"type": "string", "minLength": 1},
+    Moment: {"type": "string", "examples": ["2027-01-31T12:00:00", "never"]},
     SecretName: {"type": "string", "minLength": 1},
     VolumeName: {"type": "string", "pattern": "^[^/]+/."},
 }
@@ -228,6 +271,8 @@ def decode(kind: type, value: Any) -> Any:
     """Parse one value of a type of this file; msgspec calls it."""
     if kind not in PARSERS:
         raise NotImplementedError(kind)
+    if kind is Value:
+        return parse_value(value)
     number = isinstance(value, (int, float))
     if not number and not isinstance(value, str):
         raise ValueError(f"a text or a number is expected, not {shown(value)}")
@@ -241,5 +286,5 @@ def schema(kind: type) -> dict[str, Any]:
     return _SCHEMAS[kind]
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The base of every declared thing: ``None`` means "not declared", and is left alone."""

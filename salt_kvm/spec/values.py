@@ -1,7 +1,5 @@
 """The narrow types that several fields share: what of any text or number libvirt can take."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Annotated
 
@@ -36,7 +34,12 @@ Set = (
     Annotated[int, Meta(ge=0, le=65535)]
     | Annotated[str, matching(r"\^?[0-9]{1,5}(-[0-9]{1,5})?(,\^?[0-9]{1,5}(-[0-9]{1,5})?)*")]
 )
-Uuid = Annotated[str, matching(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")]
+_UUID = r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
+Uuid = Annotated[str, matching(_UUID)]
+# A secret with a passphrase: its UUID, or the path of the volume that its usage names.
+Passphrase = Annotated[
+    str, matching(rf"({_UUID}|/[^\x00-\x1f\ud800-\udfff\ufffe\uffff]+)", max_length=4096)
+]
 # The domain may be left out, as in what lspci prints.
 PciAddress = Annotated[str, matching(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")]
 Hex = Annotated[str, matching(r"0x[0-9a-fA-F]{1,8}")] | Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -56,6 +59,18 @@ def all_different(what: str, values: Iterable[Hashable]) -> None:
         if value is not None and value in seen:
             raise ValueError(f"two entries have the same {what}; remove one")
         seen.add(value)
+
+
+def members(text: str) -> set[int]:
+    """Return the numbers of a set such as ``0-3,^2``."""
+    members: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.lstrip("^").partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return set()
+        numbers = range(int(first), min(int(last or first), 65535) + 1)
+        members = members.difference(numbers) if part.startswith("^") else members.union(numbers)
+    return members
 
 
 def pci(address: str) -> dict[str, str]:

@@ -1,13 +1,11 @@
 """A volume of a storage pool."""
 
-from __future__ import annotations
-
 from typing import Literal
 
-from salt_kvm.spec.image import Address, trusted
+from salt_kvm.spec.image import Address, Encryption, check_backing, trusted
 from salt_kvm.spec.pool import Permissions
 from salt_kvm.spec.types import Allocation, Path, Size, Spec
-from salt_kvm.spec.values import Text, Uuid
+from salt_kvm.spec.values import Text
 
 FileFormat = Literal["raw", "qcow2", "qcow", "qed", "vmdk", "vdi", "vpc"]
 # A partition of a ``disk`` pool has a type in place of a format.
@@ -26,12 +24,6 @@ class Backing(Spec, frozen=True, kw_only=True):
     format: FileFormat
 
 
-class VolumeEncryption(Spec, frozen=True, kw_only=True):
-    """LUKS, with the passphrase of a libvirt secret."""
-
-    secret: Uuid
-
-
 class StorageVolume(Spec, frozen=True, kw_only=True):
     """One entry of ``kvm:volumes``; its key is ``pool/volume``."""
 
@@ -41,7 +33,7 @@ class StorageVolume(Spec, frozen=True, kw_only=True):
     format: VolumeFormat | None = None
     backing: Backing | None = None
     permissions: Permissions | None = None
-    encryption: VolumeEncryption | None = None
+    encryption: Encryption | None = None
     source: Address | None = None
     source_hash: Text | None = None
     shrink: bool | None = None
@@ -50,6 +42,8 @@ class StorageVolume(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.backing is not None and self.format not in ("qcow2", "qed", "vmdk"):
             raise ValueError("a volume with 'backing' has format: qcow2 (or qed, vmdk)")
+        if self.backing is not None:
+            check_backing(self.format, self.backing.format)
         if self.capacity is not None and (self.allocation or 0) > self.capacity:
             raise ValueError("'allocation' is not larger than 'capacity'")
         if self.source_hash is not None and self.source is None:

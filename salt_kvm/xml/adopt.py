@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.identity import at, mac, pair
 from salt_kvm.xml.merge import fits
 from salt_kvm.xml.plug import PLUGGABLE
@@ -21,7 +22,7 @@ def addresses(definition: str, live: str) -> str:
     :param definition: the document that is about to be defined
     :param live: the document of the running guest
     """
-    document, running = ET.fromstring(definition), ET.fromstring(live)
+    document, running = parse(definition), parse(live)
     taken = [address.attrib for address in document.iterfind("devices/*/address")]
     for device, same in _pairs(document, running):
         address = None if same is None else same.find("address")
@@ -52,7 +53,7 @@ def uuid(definition: str, there: str) -> str:
     :param definition: the document that is about to be defined
     :param there: the document of the object
     """
-    document, own = ET.fromstring(definition), ET.fromstring(there).findtext("uuid")
+    document, own = parse(definition), parse(there).findtext("uuid")
     found = document.find("uuid")
     if found is None or found.text == own:
         return definition

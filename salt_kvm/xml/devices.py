@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.spec import console, devices
 from salt_kvm.spec.values import pci
-from salt_kvm.xml.intent import element
+from salt_kvm.xml.intent import GONE, element
 from salt_kvm.xml.rows import Said, Tables, flag, hexadecimal, kib, plain, rows, switch
 
 PORTS = (
@@ -18,7 +18,7 @@ PORTS = (
     ("service", "source@service"),
     ("tls", "source@tls"),
     ("protocol", "protocol@type"),
-    ("log", "log", lambda value: {"file": value, "append": "on"}),
+    ("log", "log", lambda path: None if path == "none" else {"file": path, "append": "on"}),
 )
 
 
@@ -49,8 +49,12 @@ def _rom(value: bool) -> Said:
     return {"enabled": plain(value)}
 
 
+PCR_BANKS = ("sha1", "sha256", "sha384", "sha512")
+
+
 def _pcr_banks(value: list[str]) -> Said:
-    return [ET.Element(name) for name in value]
+    """Each bank is an element of its own: a list that is declared in full says which are not on."""
+    return [ET.Element(name, {} if name in value else GONE) for name in PCR_BANKS]
 
 
 TABLES: Tables = {
@@ -60,7 +64,8 @@ TABLES: Tables = {
         ("tls_port", "@tlsPort"),
         ("websocket", "@websocket", _vnc_socket),
         ("listen", "@listen", lambda value: None if value == "none" else str(value)),
-        ("password", "@passwd"),
+        ("password", "@passwd", lambda value: value.encode().decode()),
+        ("password_valid_to", "@passwdValidTo", lambda at: None if at == "never" else str(at)),
         ("default_mode", "@defaultMode"),
         ("keymap", "@keymap"),
         ("share_policy", "@sharePolicy"),

@@ -7,25 +7,35 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterator
-from itertools import count, product
+from collections.abc import Iterator, Sequence
+from itertools import count, islice, product
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 import msgspec
 
 from salt_kvm.seen import Facts
 from salt_kvm.spec import devices
-from salt_kvm.spec.console import Video
+from salt_kvm.spec.console import Stream, Video
 from salt_kvm.spec.domain import Domain
 from salt_kvm.xml import devices as device_tables
-from salt_kvm.xml import storage, tuning
+from salt_kvm.xml import seed, storage, tuning
 from salt_kvm.xml.identity import AGENT, LISTS, at
-from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
+from salt_kvm.xml.identity import seed as seed_of
+from salt_kvm.xml.intent import ABSENT, GONE, Intent, element, parse_fragment
 from salt_kvm.xml.mark import mark
 from salt_kvm.xml.merge import merge
 from salt_kvm.xml.rows import Tables, child, fill, or_default, rows
 
+# Where virtlogd, which writes them, may write on every distribution.
+LOGS = "/var/log/libvirt/qemu"
+STREAMS = {"serial": "serial", "consoles": "console", "channels": "channel"}
+S = TypeVar("S", bound=Stream)
 TARGET_PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
+# How many drives a controller has, as libvirt counts.
+DRIVES_OF = {"sata": 6, "scsi": 7, "ide": 4, "fdc": 2}
+# The last places of the first controller, so that a seed takes no name or order of another drive.
+SEED_PLACES = {"virtio": "zyx", "sata": "fedcba", "ide": "dcba"}
 X86 = ("x86_64", "i686")
 Q35 = ("q35", "pc-q35")
 # A PCI Express machine takes a device while it runs only where a root port is free; about half of
@@ -98,8 +108,17 @@ TABLES: Tables = {
 }
 
 
-def intent(name: str, want: Domain, facts: Facts) -> Intent:
-    """Render what ``want`` declares, with its ``xml`` fragment merged in."""
+def intent(
+    name: str,
+    want: Domain,
+    facts: Facts,
+    seeds: Sequence[seed.Place] = (),
+    gone: Sequence[seed.Place] = (),
+) -> Intent:
+    """Render what ``want`` declares, with its ``xml`` fragment merged in.
+
+    :param seeds: where what the guest reads at its first boot is, and where not (``gone``)
+    """
     owned: set[str] = set()
     path = f"kvm:domains:{name}"
     xml = element(
@@ -109,11 +128,16 @@ def intent(name: str, want: Domain, facts: Facts) -> Intent:
         *_memory(want),
         _vcpu(want),
     )
-    fill(xml, _explicit(want), TABLES, "", owned)
+    fill(xml, _explicit(name, tuning.nesting(want, facts)), TABLES, "", owned)
+    tuning.close_distances(xml)
+    tuning.close_firmware(xml)
+    storage.close_limits(xml)
     if any(disk.device == "cdrom" for disk in want.disk_list):
         owned.add("devices/cdrom")
     if want.boot is None and want.boot_orders():
         owned.add("os/boot")
+    for parent, said in seed.elements(seeds, gone):
+        (child(xml, parent) if parent else xml).append(said)
     if want.metadata is not None:
         xml.append(parse_fragment(want.metadata, "metadata", f"{path}:metadata"))
     if want.xml is not None:
@@ -122,16 +146,30 @@ def intent(name: str, want: Domain, facts: Facts) -> Intent:
     return Intent(xml, frozenset(owned & LISTS.keys()))
 
 
-def _explicit(want: Domain) -> Domain:
+def _explicit(name: str, want: Domain) -> Domain:
     """An empty list that libvirt fills, as what it makes of it or as what keeps it from that.
 
-    A guest with a graphical console gets a video card, and one that boots from nothing its disk.
+    A guest with a graphical console gets a video card, and one that boots from nothing its disk; a
+    log that is only asked for gets its path.
     """
     if want.video == []:
         want = msgspec.structs.replace(want, video=[NO_VIDEO])
     if want.boot == [] and not want.boot_orders():
         want = msgspec.structs.replace(want, boot=["hd"])
-    return want
+    logged = {
+        field: _logged(name, what, streams)
+        for field, what in STREAMS.items()
+        if (streams := getattr(want, field))
+    }
+    return msgspec.structs.replace(want, **logged) if logged else want
+
+
+def _logged(name: str, what: str, streams: list[S]) -> list[S]:
+    logs = [f"{LOGS}/{name}-{what}{number}.log" for number in range(len(streams))]
+    return [
+        msgspec.structs.replace(each, log=log) if each.log == "auto" else each
+        for each, log in zip(streams, logs, strict=True)
+    ]
 
 
 def _virt_type(want: Domain, facts: Facts) -> str | None:
@@ -158,7 +196,7 @@ def _cdrom(path: str) -> ET.Element:
 
 def _agent(*, there: bool) -> ET.Element:
     target = element("target", {"type": "virtio", "name": AGENT})
-    return element("channel", {"type": "unix"} if there else {ABSENT: "yes"}, target)
+    return element("channel", {"type": "unix"} if there else GONE, target)
 
 
 def blank(name: str, want: Domain, facts: Facts) -> ET.Element:
@@ -216,11 +254,17 @@ def complete(
     modern = machine != "pc" and not machine.startswith("pc-i440fx")
     _forget_mirrored_console(document)
     _forget_template(document)
-    for device in added:
-        if device.tag == "interface":
-            _complete_interface(document, device)
-        if device.tag == "graphics" and device.get("port") is None:
-            device.attrib.update(port="-1", autoport="yes")
+    _forget_distances(document)
+    _forget_audio(document)
+    _forget_processors(document)
+    _forget_threads(document)
+    for card in document.iterfind("devices/interface"):
+        _complete_interface(document, card)
+    _number_serial_ports([document] if live is None else [document, live])
+    for console in document.iterfind("devices/graphics"):
+        # One that has got an address has no port yet.
+        if console in added or console.find("listen[@address]") is not None:
+            _complete_console(console)
     for disk in document.iterfind("devices/disk"):
         # One that moved to another bus has lost its target.
         if disk in added or at("target", "dev")(disk) is None:
@@ -243,6 +287,46 @@ def _forget_template(document: ET.Element) -> None:
     if system is not None and "firmware" in system.attrib and system.find("loader") is None:
         for nvram in system.findall("nvram"):
             nvram.attrib.pop("template", None)
+            nvram.attrib.pop("templateFormat", None)
+
+
+def _forget_distances(document: ET.Element) -> None:
+    """libvirt notes how far every other NUMA cell is away, and refuses one that is no more.
+
+    libvirt 9.0 may even abort on it.
+    """
+    cells = {cell.get("id") for cell in document.iterfind("cpu/numa/cell")}
+    for distances in document.iterfind("cpu/numa/cell/distances"):
+        for sibling in distances.findall("sibling"):
+            if sibling.get("id") not in cells:
+                distances.remove(sibling)
+
+
+def _forget_audio(document: ET.Element) -> None:
+    """libvirt gives a guest with SPICE a way for its sound, and refuses that without SPICE."""
+    devices = document.find("devices")
+    if devices is not None and devices.find("graphics[@type='spice']") is None:
+        for audio in devices.findall("audio[@type='spice']"):
+            devices.remove(audio)
+
+
+def _forget_processors(document: ET.Element) -> None:
+    """Who sets the CPUs by hand has libvirt note each one, and that goes before their number."""
+    vcpu, noted = document.find("vcpu"), document.find("vcpus")
+    if vcpu is None or noted is None:
+        return
+    most = (vcpu.text or "").strip()
+    on = sum(each.get("enabled") == "yes" for each in noted)
+    if (str(on), str(len(noted))) != (vcpu.get("current", most), most):
+        document.remove(noted)
+
+
+def _forget_threads(document: ET.Element) -> None:
+    """Likewise the I/O threads: the first ones stay."""
+    noted, count = document.find("iothreadids"), document.findtext("iothreads", "").strip()
+    if noted is not None and count.isdigit():
+        for extra in sorted(noted, key=lambda each: each.get("id", "").zfill(4))[int(count) :]:
+            noted.remove(extra)
 
 
 def _complete_interface(document: ET.Element, card: ET.Element) -> None:
@@ -250,7 +334,11 @@ def _complete_interface(document: ET.Element, card: ET.Element) -> None:
 
     A new domain has none yet; there libvirt draws.
     """
-    if card.find("model") is None and card.get("type") != "hostdev":
+    kind = card.get("type")
+    if kind == "vhostuser" and not str(at("model", "type")(card)).startswith("virtio"):
+        for other in card.findall("model"):
+            card.remove(other)
+    if card.find("model") is None and kind != "hostdev":
         card.append(element("model", {"type": "virtio"}))
     seed = document.findtext("uuid")
     if card.find("mac") is None and seed is not None:
@@ -263,6 +351,31 @@ def _macs(seed: str) -> Iterator[str]:
     for number in count():
         digest = hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()
         yield f"52:54:00:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
+
+
+def isa_ports(document: ET.Element) -> list[ET.Element]:
+    """Return the serial ports that are, or will be, on the ISA bus, of which libvirt has four."""
+    kind = document.find("os/type")
+    x86 = kind is not None and kind.get("arch") in X86
+    model = at("target", "type")
+    ports = document.findall("devices/serial") if x86 else []
+    return [port for port in ports if model(port) in (None, "isa-serial")]
+
+
+def _number_serial_ports(documents: list[ET.Element]) -> None:
+    """Where one has a number libvirt gives each other a higher one, be it more than it takes."""
+    ports, number = documents[0].findall("devices/serial"), at("target", "port")
+    taken = {number(port) for each in documents for port in each.iterfind("devices/serial")}
+    isa = isa_ports(documents[0])
+    free = (str(value) for value in count() if str(value) not in taken)
+    for port in [*isa, *(port for port in ports if port not in isa)]:
+        if len(ports) > 1 and number(port) is None:
+            child(port, "target").set("port", next(free))
+
+
+def _complete_console(console: ET.Element) -> None:
+    if not console.attrib.keys() & {"port", "autoport", "tlsPort"}:
+        console.attrib.update(port="-1", autoport="yes")
 
 
 def _complete_disk(documents: list[ET.Element], disk: ET.Element, *, modern: bool) -> None:
@@ -279,17 +392,32 @@ def _complete_disk(documents: list[ET.Element], disk: ET.Element, *, modern: boo
             for document in documents
             for other in document.iterfind("devices/disk/target")
         }
-        target.set("dev", next(dev for dev in _targets(bus) if dev not in taken))
+        taken |= {name for each in documents for name in _places(each, bus)}
+        free = (dev for dev in _targets(bus, seed=bool(seed_of(disk))) if dev not in taken)
+        target.set("dev", next(free))
     if cdrom and disk.find("readonly") is None:
         disk.append(element("readonly"))
+
+
+def _places(document: ET.Element, bus: str) -> Iterator[str]:
+    """The names whose places drives have, whatever these are called: libvirt goes by the name."""
+    for disk in document.iterfind("devices/disk") if bus in DRIVES_OF else ():
+        address = disk.find("address[@type='drive']")
+        if address is not None and at("target", "bus")(disk) == bus:
+            parts = [address.get(name, "0") for name in ("controller", "bus", "unit")]
+            controller, row, unit = (int(part) if part.isdigit() else 0 for part in parts)
+            yield next(
+                islice(_targets(bus), controller * DRIVES_OF[bus] + row * 2 + unit, None), ""
+            )
 
 
 def _bus(target: str | None) -> str | None:
     return {"vd": "virtio", "sd": "sata", "hd": "ide", "fd": "fdc"}.get((target or "")[:2])
 
 
-def _targets(bus: str) -> Iterator[str]:
+def _targets(bus: str, *, seed: bool = False) -> Iterator[str]:
     prefix = TARGET_PREFIX.get(bus, "sd")
+    yield from (prefix + letter for letter in (SEED_PLACES.get(bus, "") if seed else ""))
     for width in (1, 2):
         for letters in product(string.ascii_lowercase, repeat=width):
             yield prefix + "".join(letters)

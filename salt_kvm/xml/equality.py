@@ -9,16 +9,23 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from xml.etree import ElementTree as ET
 
 from salt_kvm.spec.types import UNITS
+from salt_kvm.spec.values import members
 
 Same = Callable[[str, str], bool]
 
 
 def same_case(seen: str, want: str) -> bool:
     return seen.lower() == want.lower()
+
+
+def same_uuid(seen: str, want: str) -> bool:
+    """libvirt takes a UUID in either case, and without its hyphens."""
+    return seen.replace("-", "").lower() == want.replace("-", "").lower()
 
 
 def same_path(seen: str, want: str) -> bool:
@@ -76,18 +83,6 @@ def same_set(seen: str, want: str) -> bool:
     return members(seen) == members(want)
 
 
-def members(text: str) -> set[int]:
-    """Return the numbers of a set such as ``0-3,^2``."""
-    members: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.lstrip("^").partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
-            return set()
-        numbers = range(int(first), min(int(last or first), 65535) + 1)
-        members = members.difference(numbers) if part.startswith("^") else members.union(numbers)
-    return members
-
-
 EQUAL: dict[tuple[str, str], Same] = {
     ("mac", "address"): same_case,
     ("host", "mac"): same_case,
@@ -109,7 +104,11 @@ EQUAL: dict[tuple[str, str], Same] = {
     ("host", "ip"): same_address,
     ("forwarder", "addr"): same_address,
     ("route", "gateway"): same_address,
-    ("address", "uuid"): same_case,
+    ("address", "uuid"): same_uuid,
+    ("parameters", "interfaceid"): same_uuid,
+    ("secret", "uuid"): same_uuid,
+    ("encryption", "secret"): same_uuid,
+    ("uuid", ""): same_uuid,
     **{("model", name): same_power for name in ("ram", "vram", "vgamem")},
     ("policy", ""): same_number,
     **{("address", part): same_number for part in ("domain", "bus", "slot", "function")},
@@ -123,6 +122,7 @@ EQUAL: dict[tuple[str, str], Same] = {
 
 # What an attribute or, with ``""``, an element that libvirt left out stands for.
 OMITTED: dict[tuple[str, str], str] = {
+    ("model", "fallback"): "allow",
     ("graphics", "port"): "-1",
     ("forward", "managed"): "no",
     ("nat", "ipv6"): "no",
@@ -172,6 +172,39 @@ def _kib(element: ET.Element) -> None:
     element.text = str(-(-size // 1024))
 
 
+def _bytes(unit: str) -> Callable[[ET.Element], None]:
+    """A size that libvirt writes in a unit of its own, ``unit`` where it has none."""
+
+    def rule(element: ET.Element) -> None:
+        if (element.text or "").strip():
+            size = int(element.text or "0") * UNITS[element.get("unit", unit).upper()]
+            element.set("unit", "bytes")
+            element.text = str(size)
+
+    return rule
+
+
+def _sized(attribute: str) -> Callable[[ET.Element], None]:
+    """A size in an attribute, with its unit in another."""
+
+    def rule(element: ET.Element) -> None:
+        if attribute in element.attrib:
+            unit = UNITS[element.get("unit", "KiB").upper()]
+            element.set(attribute, str(-(-int(element.attrib[attribute]) * unit // 1024)))
+            element.set("unit", "KiB")
+
+    return rule
+
+
+def _number(attribute: str = "") -> Callable[[ET.Element], None]:
+    """What is counted with has to be a number; libvirt would refuse any other text."""
+
+    def rule(element: ET.Element) -> None:
+        int(((element.get(attribute) if attribute else element.text) or "").strip() or "0")
+
+    return rule
+
+
 def _prefix(element: ET.Element) -> None:
     netmask = element.attrib.pop("netmask", None)
     if netmask is not None:
@@ -194,13 +227,22 @@ def _seconds(element: ET.Element) -> None:
 def _current(element: ET.Element) -> None:
     """Without ``current`` all virtual CPUs are there from the start."""
     if (element.text or "").strip():
-        element.attrib.setdefault("current", (element.text or "").strip())
+        element.attrib.setdefault("current", str(int(element.text or "")))
+
+
+def _in_source(disk: ET.Element) -> None:
+    """What a disk is opened with may also stand beside its source."""
+    source = disk.find("source")
+    if source is not None:
+        for each in [*disk.findall("auth"), *disk.findall("encryption")]:
+            disk.remove(each)
+            source.append(each)
 
 
 # The elements whose text is a size.
 KIB = (
     "memory", "currentMemory", "maxMemory", "hard_limit", "soft_limit", "swap_hard_limit",
-    "min_guarantee", "size", "block", "requested", "pagesize",
+    "min_guarantee", "size", "block", "requested", "pagesize", "tb-cache", "pcihole64",
 )  # fmt: skip
 
 CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
@@ -208,15 +250,37 @@ CANONICAL: dict[str, tuple[Callable[[ET.Element], None], ...]] = {
     "route": (_prefix, _family),
     "lease": (_seconds,),
     **dict.fromkeys(KIB, (_kib,)),
-    "vcpu": (_current,),
+    "max_size": (_bytes("bytes"),),
+    "tseg": (_bytes("MiB"),),
+    "cell": (_sized("memory"),),
+    "page": (_sized("size"),),
+    "vcpu": (_current, _number("current")),
+    "iothreads": (_number(),),
+    "iothread": (_number("id"),),
+    "vcpupin": (_number("vcpu"),),
+    "iothreadpin": (_number("iothread"),),
+    "disk": (_in_source,),
 }
 
 
+def _own(root: ET.Element) -> Iterable[ET.Element]:
+    """Every element of a document but what other programs keep in its metadata."""
+    if root.find("metadata") is None:
+        return root.iter()
+    parts = (part.iter() for part in root if part.tag != "metadata")
+    return chain([root], chain.from_iterable(parts))
+
+
 def canonical(root: ET.Element) -> ET.Element:
-    """Rewrite a document in place into the spelling that is compared; return it."""
-    rules_of = CANONICAL.get
-    for element in root.iter():
-        rules = rules_of(element.tag)
-        for rule in rules or ():
-            rule(element)
+    """Rewrite a document in place into the spelling that is compared; return it.
+
+    :raises ValueError: naming the element that says what can't be
+    """
+    for element in [each for each in _own(root) if each.tag in CANONICAL]:
+        for rule in CANONICAL[element.tag]:
+            try:
+                rule(element)
+            except (ValueError, KeyError) as error:
+                said = ET.tostring(element, encoding="unicode").strip()[:80]
+                raise ValueError(f"{said} can't be: {error}") from error
     return root

@@ -63,10 +63,43 @@ def source(element: ET.Element) -> Hashable:
     if found is None:
         return None
     named = ("file", "dev", "dir", "network", "bridge", "pool", "volume", "name")
-    return (
-        tuple((name, found.get(name)) for name in named if found.get(name, ABSENT) != ABSENT)
-        or None
-    )
+    said = tuple((name, found.get(name)) for name in named if found.get(name, ABSENT) != ABSENT)
+    # What an NBD server has may have no name.
+    return said or at("host", "name")(found)
+
+
+def local_path(source: ET.Element) -> str | None:
+    """Return the path of the file or block device of the host that a source names."""
+    return source.get("file") or source.get("dev")
+
+
+def remote(element: ET.Element) -> str | None:
+    """What a disk has on a server that takes writes, as a URL; ``None`` of any other disk.
+
+    A definition has the ports that libvirt filled in; only NBD has other data at another one.
+    """
+    found = element.find("source[@protocol]")
+    if found is None or found.get("protocol") in ("http", "https", "ftp", "ftps"):
+        return None
+    protocol = found.get("protocol")
+    hosts = [
+        f"{host.get('name') or host.get('socket')}"
+        + (f":{host.get('port', NBD_PORT)}" if protocol == "nbd" else "")
+        for host in found.iterfind("host")
+    ]
+    return f"{protocol}://{','.join(sorted(hosts))}/{found.get('name', '')}"
+
+
+def seed(element: ET.Element) -> str | None:
+    """What a guest reads at its first boot comes on a drive with a name of its own."""
+    alias = element.find("alias")
+    name = "" if alias is None else alias.get("name", "")
+    return name if name.startswith(SEED) else None
+
+
+def medium(element: ET.Element) -> Hashable:
+    """What is in a disk; one seed on two kinds of drives is on two drives."""
+    return None if seed(element) else source(element)
 
 
 def stored(element: ET.Element) -> Hashable:
@@ -80,14 +113,19 @@ def any_of_its_kind(element: ET.Element) -> Hashable:
 
 
 def any_drive(element: ET.Element) -> Hashable:
-    """A drive stays the same drive whatever medium is in it; a disk does not."""
+    """A drive stays the same drive whatever medium is in it; a disk does not, nor does a seed."""
     device = element.get("device")
-    return device if device in ("cdrom", "floppy") else None
+    return device if device in ("cdrom", "floppy") and not seed(element) else None
 
 
 def text_of(element: ET.Element) -> Hashable:
     """An entry without a name is what it says, be that nothing."""
     return None if element.get("name") else (element.text or "").strip()
+
+
+def of_sound(element: ET.Element) -> Hashable:
+    """What a backend of sound records is no device and has no type."""
+    return element.tag if element.get("type") is None else None
 
 
 def path_of(element: ET.Element) -> Hashable:
@@ -99,25 +137,29 @@ def host_device(element: ET.Element) -> Hashable:
     for path in ("source/address", "source/vendor"):
         found = element.find(path)
         if found is not None:
-            return tuple(sorted(v.lower() for k, v in found.attrib.items() if k != "type"))
+            # A UUID may lack its hyphens.
+            said = [v.lower().replace("-", "") for k, v in found.attrib.items() if k != "type"]
+            return tuple(sorted(said))
     return None
 
 
 KEYS: dict[str, Sequence[Key]] = {
-    "disk": (at("target", "dev"), source, host_device, any_drive),
+    "disk": (seed, at("target", "dev"), medium, host_device, any_drive),
     # A forward mode's interface is a device of the host, and has nothing but its name.
     "interface": (at(".", "dev"), mac, source, host_device, at(".", "type"), any_of_its_kind),
     "graphics": (any_of_its_kind,),
     "controller": (both(at(".", "type"), at(".", "index")), at(".", "type")),
-    "channel": (at("target", "name"),),
+    # SPICE has channels of its own.
+    "channel": (at("target", "name"), at(".", "name")),
     # The console that libvirt mirrors from the first serial port is another one.
     "console": (at("target", "type"),),
     "hostdev": (host_device,),
     # libvirt adds a PS/2 keyboard and mouse of its own.
-    "input": (both(at(".", "type"), at(".", "bus")), at(".", "type")),
+    "input": (both(at(".", "type"), at(".", "bus")), at(".", "type"), of_sound),
     "watchdog": (at(".", "model"),),
     "panic": (at(".", "model"),),
     "seclabel": (at(".", "model"), any_of_its_kind),
+    "sysinfo": (at(".", "type"),),
     "cell": (at(".", "id"),),
     "sibling": (at(".", "id"),),
     "vcpupin": (at(".", "vcpu"),),
@@ -152,6 +194,9 @@ KEYS: dict[str, Sequence[Key]] = {
 }
 
 
+SEED = "ua-salt-kvm-"
+# Where an NBD server listens if nothing else is said (https://libvirt.org/formatdomain.html).
+NBD_PORT = "10809"
 AGENT = "org.qemu.guest_agent.0"
 
 
@@ -159,6 +204,10 @@ def _without(path: str, attribute: str, *values: str | None) -> Callable[[ET.Ele
     """Tell the elements of a list from those that libvirt or another field has a say in."""
     read = at(path, attribute)
     return lambda element: read(element) not in values
+
+
+def _is_disk(element: ET.Element) -> bool:
+    return element.get("device") != "cdrom" and not seed(element)
 
 
 def carries(element: ET.Element) -> bool:
@@ -169,13 +218,15 @@ def carries(element: ET.Element) -> bool:
 class Listed(msgspec.Struct, frozen=True):
     """A list that a spec declares in full: its parent's path, its tag, and which elements of it.
 
-    ``spare`` is also given the parent: some elements stay as long as others need them.
+    ``spare`` is also given the parent: some elements stay as long as others need them. ``each``
+    parent of several has a list of its own, and one that names no entry of it leaves it alone.
     """
 
     parent: str
     tag: str
     only: Callable[[ET.Element], bool] | None = None
     spare: Callable[[ET.Element, ET.Element], bool] | None = None
+    each: bool = False
 
     def owns(self, element: ET.Element, parent: ET.Element) -> bool:
         if element.tag != self.tag or (self.only is not None and not self.only(element)):
@@ -198,32 +249,33 @@ WHOLE = (
     "devices/rng",
     "devices/panic",
     "devices/sound",
-    "devices/sound/codec",
     "devices/filesystem",
     "devices/hostdev",
     "devices/redirdev",
     "devices/memory",
-    "devices/disk/source/host",
     "source/host",
     "source/device",
 )
 LISTS: dict[str, Listed] = {
     **{path: Listed(path.rpartition("/")[0], path.rpartition("/")[2]) for path in WHOLE},
+    "devices/sound/codec": Listed("devices/sound", "codec", each=True),
+    "devices/disk/source/host": Listed("devices/disk/source", "host", each=True),
     "cpu": Listed("cpu", "feature"),
     "seclabel": Listed("", "seclabel"),
     "sysinfo/oemStrings": Listed("sysinfo/oemStrings", "entry"),
     "memoryBacking/hugepages": Listed("memoryBacking/hugepages", "page"),
+    "devices/interface/filterref": Listed("devices/interface/filterref", "parameter", each=True),
     "devices/interface/vlan": Listed("devices/interface/vlan", "tag"),
     "devices/controller": Listed("devices", "controller", spare=controllers.spare),
-    "devices/disk": Listed("devices", "disk", _without(".", "device", "cdrom")),
-    "devices/cdrom": Listed("devices", "disk"),
+    "devices/disk": Listed("devices", "disk", _is_disk),
+    "devices/cdrom": Listed("devices", "disk", lambda disk: not seed(disk)),
     "devices/input": Listed("devices", "input", _without(".", "bus", "ps2")),
     "devices/console": Listed("devices", "console", _without("target", "type", "serial", None)),
     "devices/channel": Listed("devices", "channel", _without("target", "name", AGENT)),
     # Newer q35 machines have one of their own.
     "devices/watchdog": Listed("devices", "watchdog", _without(".", "model", "itco")),
-    "dhcp.ranges": Listed("ip/dhcp", "range"),
-    "dhcp.hosts": Listed("ip/dhcp", "host"),
+    "dhcp.ranges": Listed("ip/dhcp", "range", each=True),
+    "dhcp.hosts": Listed("ip/dhcp", "host", each=True),
     "dns": Listed("dns", "host"),
     "dns.names": Listed("dns/host", "hostname"),
     "dns.txt": Listed("dns", "txt"),
@@ -258,9 +310,13 @@ def pair(
     if not wanted:
         return [], list(there)
     keys = KEYS.get(wanted[0].tag) if keys is None else keys
-    if keys is None:
+    if keys is None or (len(wanted) == 1 and not there):
         count = len(wanted)
         return list(zip_longest(wanted, there[:count])), list(there[count:])
+    if len(wanted) == len(there) == 1 and any(
+        (value := key(wanted[0])) is not None and value == key(there[0]) for key in keys
+    ):
+        return [(wanted[0], there[0])], []
     free = list(there)
     found: dict[int, ET.Element] = {}
     for key in keys:

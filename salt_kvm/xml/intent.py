@@ -16,6 +16,8 @@ from salt_kvm.errors import SpecError
 from salt_kvm.xml.equality import canonical
 
 ABSENT = "{urn:salt-kvm:intent}absent"
+# The attributes of an element that must not be there.
+GONE = {ABSENT: "yes"}
 
 # libvirt's driver namespaces, so that a fragment's own prefix survives being written back.
 for _prefix in ("qemu", "xen", "lxc"):
@@ -65,6 +67,10 @@ def parse_fragment(text: str, tag: str, path: str) -> ET.Element:
     # Half a surrogate pair is a ValueError.
     except (ET.ParseError, ValueError) as error:
         raise SpecError([f"{path}:xml: not well-formed XML: {error}"]) from error
+    try:
+        canonical(root)
+    except ValueError as error:
+        raise SpecError([f"{path}:xml: {error}"]) from error
     for fixed in ("name", "uuid"):
         if root.find(fixed) is not None:
             raise SpecError([f"{path}:xml: <{fixed}> can't be declared here; remove it"])

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import structs
 
 from salt_kvm.xml import adopt, identity, plug
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.equality import canonical
 from salt_kvm.xml.intent import ABSENT, Intent
 from salt_kvm.xml.merge import Difference, Merged, fits, merge, summary
@@ -144,8 +145,8 @@ def _devices(live: ET.Element, intent: Intent, persistent: Merged) -> Found:
                 yield plugs.attach(want, became)
             elif tag in KEYS and identity.stored(became) != identity.stored(match):
                 yield from plugs.replace(want, became, match)
-            elif not fits(want, match):
-                yield from _device(live, want, became, match)
+            elif not fits(want, match, intent.lists, there.tag):
+                yield from _device(live, Intent(want, intent.lists), became, match)
         for extra in left:
             if any(row.owns(extra, there) for row in owned):
                 yield plugs.detach(extra)
@@ -163,6 +164,7 @@ class _Plugs:
 
     def __init__(self, live: ET.Element) -> None:
         self._slots = plug.Slots(live)
+        self._taken = [address.attrib for address in live.iterfind("devices/*/address")]
         self._given: Counter[tuple[str, str]] = Counter()
 
     def attach(
@@ -174,7 +176,19 @@ class _Plugs:
         reason = self._slots.take(became)
         if reason is not None:
             return structs.replace(difference, reason=reason)
-        return DeviceChange("attach", became, difference.path, (difference,))
+        return DeviceChange("attach", self._placed(became), difference.path, (difference,))
+
+    def _placed(self, became: ET.Element, gone: ET.Element | None = None) -> ET.Element:
+        """The place that a definition has for a device may be that of another one until a start."""
+        address = became.find("address")
+        if address is None or address.attrib not in self._taken:
+            return became
+        if gone is not None and any(address.attrib == own.attrib for own in gone.iter("address")):
+            return became
+        free = copy.deepcopy(became)
+        for each in free.findall("address"):
+            free.remove(each)
+        return free
 
     def detach(self, extra: ET.Element) -> DeviceChange | Difference:
         told = self._told("detach", extra, summary(extra), None)
@@ -190,7 +204,7 @@ class _Plugs:
             yield from (old, difference)
             return
         yield DeviceChange("release", match, old.path, (old,))
-        yield DeviceChange("attach", became, difference.path, (difference,))
+        yield DeviceChange("attach", self._placed(became, match), difference.path, (difference,))
 
     def _told(self, how: str, device: ET.Element, old: object, new: object) -> Difference:
         path = f"live/devices/{identity.label(device)}"
@@ -204,9 +218,9 @@ def _moved(became: ET.Element, match: ET.Element) -> bool:
     return became.tag == "input" and became.get("bus") != match.get("bus")
 
 
-def _device(live: ET.Element, want: ET.Element, became: ET.Element, match: ET.Element) -> Found:
+def _device(live: ET.Element, want: Intent, became: ET.Element, match: ET.Element) -> Found:
     """A device that is there: what differs is updated, set by a call of its own, or waits."""
-    merged = merge(copy.deepcopy(match), Intent(want))
+    merged = merge(copy.deepcopy(match), want, f"devices/{match.tag}")
     path = f"live/devices/{identity.label(became)}"
     own = OWN.get(match.tag, "")
     update: list[Difference] = []
@@ -219,8 +233,8 @@ def _device(live: ET.Element, want: ET.Element, became: ET.Element, match: ET.El
     if any(_other(match, difference) for difference in update):
         wait, update = [*update, *wait], []
     if update:
-        known = want if not call and not wait else _without(want, [*call, *wait])
-        xml = merge(copy.deepcopy(match), Intent(known)).xml
+        known = _without(want, [*call, *wait])
+        xml = merge(copy.deepcopy(match), known, f"devices/{match.tag}").xml
         yield DeviceChange("update", xml, path, _below(path, update))
     if call:
         target = str(identity.at("target", "dev")(match) or "")
@@ -250,18 +264,22 @@ def _other(match: ET.Element, difference: Difference) -> bool:
     return among is not None and not {difference.old, difference.new} <= among
 
 
-def _without(want: ET.Element, differences: Sequence[Difference]) -> ET.Element:
+def _without(want: Intent, differences: Sequence[Difference]) -> Intent:
     """Return what is declared of a device without what can't be updated in it."""
-    left = copy.deepcopy(want)
+    if not differences:
+        return want
+    left, waiting = copy.deepcopy(want.xml), set[str]()
     for difference in differences:
         *outer, last = re.sub(r"\[[^\]]*\]", "", difference.path).split("/")
+        waiting.add("/".join(["devices", left.tag, *outer]))
         parent = left.find("/".join(outer)) if outer else left
         if parent is not None and last.startswith("@"):
             parent.attrib.pop(last[1:], None)
         elif parent is not None:
             for child in parent.findall(last):
                 parent.remove(child)
-    return left
+    lists = {name for name in want.lists if identity.LISTS[name].parent not in waiting}
+    return Intent(left, frozenset(lists))
 
 
 def _outside(live: ET.Element, intent: Intent, guest: Guest) -> Found:
@@ -346,7 +364,7 @@ def _nodes(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | N
 def _one_namespace(live: ET.Element, values: Values, cpus: int, guest: Guest) -> str | None:
     """libvirt puts everything inside into the namespace of the element."""
     for space, text in values.items():
-        for each in ET.fromstring(text).iter():
+        for each in parse(text).iter():
             inside = each.tag.startswith(f"{{{space}}}")
             if not inside or any("{" in name for name in each.attrib):
                 return WAITS
@@ -413,7 +431,7 @@ def due(live: str, inactive: str) -> tuple[Difference, ...]:
     For a CPU of the host's model libvirt writes what it chose into the guest's document, and for
     any CPU how it was checked and that no other model can take its place any more.
     """
-    definition = ET.fromstring(inactive)
+    definition = parse(inactive)
     cpu = definition.find("cpu")
     if cpu is not None:
         cpu.attrib.pop("check", None)
@@ -421,12 +439,12 @@ def due(live: str, inactive: str) -> tuple[Difference, ...]:
             model.attrib.pop("fallback", None)
         if cpu.get("mode") == "host-model":
             definition.remove(cpu)
-    return merge(ET.fromstring(live), Intent(definition)).differences
+    return merge(parse(live), Intent(definition)).differences
 
 
 def disks_in(live: str) -> Iterator[tuple[str, str]]:
     """Yield file and target of each disk of a running guest that it can write to."""
-    for disk in ET.fromstring(live).iterfind("devices/disk"):
+    for disk in parse(live).iterfind("devices/disk"):
         file, target = disk.find("source[@file]"), disk.find("target[@dev]")
         if file is not None and target is not None and disk.get("device", "disk") == "disk":
             yield file.attrib["file"], target.attrib["dev"]
@@ -434,8 +452,8 @@ def disks_in(live: str) -> Iterator[tuple[str, str]]:
 
 def device_in(live: str, device: str) -> str | None:
     """Return the device of a running guest that another document of it describes."""
-    wanted = ET.fromstring(device)
-    there = ET.fromstring(live).findall(f"devices/{wanted.tag}")
+    wanted = parse(device)
+    there = parse(live).findall(f"devices/{wanted.tag}")
     key = adopt.KEYS.get(wanted.tag)
     if key is not None and key(wanted) is not None:
         found = next((each for each in there if key(each) == key(wanted)), None)
@@ -446,9 +464,9 @@ def device_in(live: str, device: str) -> str | None:
 
 def plugged(live: str, device: str) -> str | None:
     """Return the device of a running guest that was attached as, or is, another document of it."""
-    wanted = canonical(ET.fromstring(device))
+    wanted = canonical(parse(device))
     if wanted.tag in adopt.KEYS:
         return device_in(live, device)
-    there = canonical(ET.fromstring(live)).iterfind(f"devices/{wanted.tag}")
+    there = canonical(parse(live)).iterfind(f"devices/{wanted.tag}")
     found = next((each for each in there if fits(wanted, each)), None)
     return None if found is None else ET.tostring(found, encoding="unicode")

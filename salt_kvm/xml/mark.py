@@ -9,6 +9,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from salt_kvm.seen import Observed
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.intent import element
 
 NAMESPACE = "urn:salt-kvm:managed"
@@ -26,5 +27,7 @@ def marked(seen: Observed) -> bool:
 
     A tool may have taken the mark out of one of them only.
     """
-    documents = (text for text in (seen.xml, seen.live) if text is not None)
-    return all(ET.fromstring(text).find(f"metadata/{MANAGED}") is not None for text in documents)
+    return all(
+        NAMESPACE in text and parse(text).find(f"metadata/{MANAGED}") is not None
+        for text in seen.documents
+    )

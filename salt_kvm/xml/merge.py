@@ -16,6 +16,7 @@ import msgspec
 
 from salt_kvm.spec.types import Size
 from salt_kvm.xml import identity
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.equality import canonical, same
 from salt_kvm.xml.intent import ABSENT, Intent
 
@@ -38,24 +39,55 @@ Place = tuple[str, str]
 class Variant(NamedTuple):
     """A value of an element, or of one inside it, and what goes with the old one.
 
-    ``drops`` are child elements, and attributes (``@*``: all) that are not declared.
+    ``drops`` are child elements, and attributes (``@*``: all) that are not declared. With ``to``
+    they go with a change to one of these values only.
     """
 
     where: Place
     drops: tuple[Place, ...]
+    to: tuple[str, ...] = ()
 
 
-def _variant(where: str, *drops: str) -> Variant:
+def _variant(where: str, *drops: str, to: tuple[str, ...] = ()) -> Variant:
     places = [(tag.rstrip("/"), name) for tag, _, name in (p.partition("@") for p in drops)]
     tag, _, attribute = where.partition("@")
-    return Variant((tag.rstrip("/"), attribute), tuple(places))
+    return Variant((tag.rstrip("/"), attribute), tuple(places), to)
 
 
 SOURCE = _variant("@type", "source", "protocol")
+# What libvirt refuses of some kinds of a device and has no way to be undeclared.
+ONLY_VIRTIO = ("driver/@queues", "driver/@iothread")
+# A console that has these listens at no port.
+NO_PORT = (("listen[@type='none']", ""), ("listen[@type='socket']", ""), ("", "socket"))
 VARIANTS: Mapping[str, tuple[Variant, ...]] = {
     "cpu": (_variant("@mode", "@*", "model", "vendor", "feature", "maxphysaddr"),),
-    "disk": (_variant("@type", "source"), _variant("target/@bus", "address", "target/@dev")),
-    "interface": (_variant("@type", "source", "virtualport"),),
+    "disk": (
+        _variant("@type", "source"),
+        _variant("target/@bus", "address", "target/@dev"),
+        # libvirt gives a drive the place that its name stands for.
+        Variant(("target", "dev"), (("address[@type='drive']", ""),)),
+        _variant("target/@bus", *ONLY_VIRTIO, to=("scsi", "sata", "ide", "usb", "fdc")),
+        _variant("target/@bus", "wwn", to=("virtio", "sata", "usb", "fdc")),
+    ),
+    "interface": (
+        _variant("@type", "source", "virtualport"),
+        _variant("@type", "mtu", to=("direct", "user", "hostdev")),
+        _variant("@type", "port", to=("direct", "user", "ethernet", "vhostuser", "hostdev")),
+        _variant("@type", "driver", to=("hostdev",)),
+    ),
+    "video": (
+        _variant("model/@type", "model/resolution", to=("cirrus", "ramfb", "vmvga", "none")),
+        _variant("model/@type", "address", to=("ramfb", "none")),
+        _variant(
+            "model/@type",
+            "driver",
+            to=("vga", "qxl", "bochs", "cirrus", "ramfb", "vmvga", "none"),
+        ),
+    ),
+    "graphics": (
+        *(Variant(("", port), NO_PORT) for port in ("autoport", "websocket")),
+        _variant("listen/@type", "@socket", to=("address", "network", "none")),
+    ),
     "serial": (SOURCE, _variant("target/@type", "address", "target/model")),
     "console": (SOURCE,),
     "channel": (SOURCE,),
@@ -67,7 +99,15 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
     "model": (_variant("@type", "@*"),),
     "listen": (_variant("@type", "@*"),),
     "clock": (_variant("@offset", "@*"),),
-    "os": (_variant("@firmware", "loader"),),
+    "os": (
+        _variant("@firmware", "loader", "firmware"),
+        _variant("@firmware", "nvram", to=("bios",)),
+        # libvirt notes the loader that it chose by these.
+        *(
+            Variant((f"firmware/feature[@name='{name}']", "enabled"), (("loader", ""),))
+            for name in ("secure-boot", "enrolled-keys")
+        ),
+    ),
 }
 
 # Of two ways to say the same thing libvirt takes one: what is declared drives out the other.
@@ -75,6 +115,8 @@ EXCLUDES: Mapping[str, tuple[str, str]] = {
     "os/boot": ("devices/*", "boot"),
     "devices/*/boot": ("os", "boot"),
 }
+# What one device only may have: who is declared to have it takes it from another one.
+SOLE = (("boot", "order"), ("model", "primary"))
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -107,21 +149,30 @@ class Merged(msgspec.Struct, frozen=True):
     devices: tuple[tuple[ET.Element, ET.Element], ...]
 
 
-def merge(document: ET.Element, intent: Intent) -> Merged:
+def merge(document: ET.Element, intent: Intent, within: str = "") -> Merged:
     """Write ``intent`` into ``document``, in place: a document is parsed for one merge.
 
     :param document: libvirt's document
     :param intent: what is declared; it is not changed
+    :param within: for an element of a document: where it stands, as ``identity.LISTS`` has it
     """
     walk = _Walk(intent.lists)
     canonical(document)
-    differences = (*_drive_out(document, intent.xml), *walk.element(document, intent.xml, ROOT))
+    at = ROOT._replace(tags=within)
+    differences = (*_drive_out(document, intent.xml), *walk.element(document, intent.xml, at))
+    differences += tuple(_take_away(document, walk.devices))
     return Merged(document, differences, tuple(walk.added), tuple(walk.devices))
 
 
-def fits(want: ET.Element, seen: ET.Element) -> bool:
-    """Tell whether an element is as declared; both are in their canonical spelling."""
-    return _Walk(frozenset()).fits(ROOT, want, seen)
+def fits(
+    want: ET.Element, seen: ET.Element, lists: frozenset[str] = frozenset(), within: str = ""
+) -> bool:
+    """Tell whether an element is as declared; both are in their canonical spelling.
+
+    :param lists: those that are declared in full, by their rows of ``identity.LISTS``
+    :param within: where the parent of the element stands
+    """
+    return _Walk(lists).fits(ROOT._replace(tags=within), want, seen)
 
 
 class _Where(NamedTuple):
@@ -166,7 +217,7 @@ class _Walk:
         Each change is made after it was told, so that who stops at the first changes nothing.
         """
         rows = VARIANTS.get(seen.tag)
-        stale = [row for row in rows if _varies(seen, want, *row.where)] if rows else None
+        stale = [row for row in rows if _varies(seen, want, row)] if rows else None
         for name, value in want.attrib.items():
             if seen.get(name) != value:
                 yield from _attribute(seen, name, value, at)
@@ -190,7 +241,8 @@ class _Walk:
         wanted: dict[str, list[ET.Element]] = {}
         for child in want:
             wanted.setdefault(child.tag, []).append(child)
-        owned = self.lists.get(at.tags, [])
+        rows = self.lists.get(at.tags, [])
+        owned = [row for row in rows if not row.each or row.tag in wanted]
         for row in owned:
             wanted.setdefault(row.tag, [])
         if not wanted:
@@ -201,6 +253,9 @@ class _Walk:
             pairs, left = identity.pair(children, seen.findall(tag), fits)
             extras += left
             for index, (child, match) in enumerate(pairs):
+                if match is not None and _alike(child, match):
+                    self._note(seen, child, match)
+                    continue
                 yield from self._child(seen, child, match, at.below(children, index, tag))
         if not owned:
             return
@@ -220,7 +275,11 @@ class _Walk:
                 parent.remove(match)
         elif match is not None:
             self._note(parent, want, match)
+            empty = _nothing(match)
             yield from self.element(match, want, at)
+            # libvirt refuses some of those that it never writes itself.
+            if not empty and _nothing(match):
+                parent.remove(match)
         elif not _only_absent(want) and not _nothing(want) and not _left_out(want):
             new = _without_markers(want)
             leaf = not len(new) and not new.attrib
@@ -234,11 +293,21 @@ class _Walk:
             self.devices.append((want, became))
 
 
-def _varies(seen: ET.Element, want: ET.Element, tag: str, attribute: str) -> bool:
+def _alike(want: ET.Element, seen: ET.Element) -> bool:
+    """Tell of two elements without children, as most are, that one says word for word the other."""
+    if len(want) or len(seen) or ABSENT in want.attrib:
+        return False
+    text = (want.text or "").strip()
+    said = not text or text == (seen.text or "").strip()
+    return said and want.attrib.items() <= seen.attrib.items()
+
+
+def _varies(seen: ET.Element, want: ET.Element, row: Variant) -> bool:
     """Tell whether an attribute has another value than the declared one."""
+    tag, attribute = row.where
     here, declared = _below(seen, tag), _below(want, tag)
     value = None if declared is None else declared.get(attribute)
-    if here is None or value is None:
+    if here is None or value is None or (row.to and value not in row.to):
         return False
     if value == ABSENT:
         return attribute in here.attrib
@@ -279,6 +348,24 @@ def _drive_out(document: ET.Element, want: ET.Element) -> Iterator[Difference]:
                 yield Difference(f"{path}/{tag}", summary(extra), None)
 
 
+def _take_away(
+    document: ET.Element, devices: Sequence[tuple[ET.Element, ET.Element]]
+) -> Iterator[Difference]:
+    for tag, name in SOLE:
+        key = identity.at(tag, name)
+        taken = {key(want): became for want, became in devices}
+        for device in document.iterfind("devices/*") if taken.keys() - {None, "no"} else ():
+            value, part = key(device), device.find(tag)
+            if value in (None, "no") or part is None or taken.get(value, device) is device:
+                continue
+            path = f"devices/{identity.label(device)}/{tag}"
+            if tag == "boot":
+                device.remove(part)
+                yield Difference(path, summary(part), None)
+            else:
+                yield Difference(f"{path}/@{name}", part.attrib.pop(name), None)
+
+
 def _names(children: Sequence[ET.Element]) -> list[str]:
     """Return a name for each of several elements of one tag; no two are the same."""
     if len(children) == 1 and children[0].tag not in identity.KEYS:
@@ -305,6 +392,8 @@ def _leaves(element: ET.Element, path: str) -> Iterator[tuple[str, str]]:
         yield path.rstrip("/"), _shown(element.tag, "", text)
     tags = [child.tag for child in element]
     for index, child in enumerate(element):
+        if ABSENT in child.attrib:
+            continue
         nth = f"[{tags[: index + 1].count(child.tag)}]" if tags.count(child.tag) > 1 else ""
         yield from _leaves(child, f"{path}{child.tag}{nth}/")
 
@@ -330,7 +419,7 @@ def _shown(tag: str, name: str, value: str) -> str:
 
 def without_secrets(text: str) -> str:
     """Return a document with every secret in it replaced by :data:`HIDDEN`."""
-    root = ET.fromstring(text)
+    root = parse(text)
     for tag, name in SECRET:
         for element in root.iter(tag):
             if name in element.attrib:
@@ -361,8 +450,9 @@ def _left_out(want: ET.Element) -> bool:
 
 def _without_markers(want: ET.Element) -> ET.Element:
     new = copy.deepcopy(want)
-    for element in list(new.iter()):
-        for child in [child for child in element if ABSENT in child.attrib]:
+    # From the inside out: what has nothing but markers is nothing.
+    for element in reversed(list(new.iter())):
+        for child in [child for child in element if ABSENT in child.attrib or _nothing(child)]:
             element.remove(child)
         for name in [name for name, value in element.attrib.items() if value == ABSENT]:
             del element.attrib[name]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from xml.etree import ElementTree as ET
 
+from salt_kvm.errors import SpecError
 from salt_kvm.spec.network import DnsDomain, Network, Portgroup, Route
-from salt_kvm.spec.network_values import MANAGED, split_ports, split_range
+from salt_kvm.spec.network_values import MANAGED, POSSIBLE, split_ports, split_range
 from salt_kvm.spec.values import pci
 from salt_kvm.xml import link
 from salt_kvm.xml import network_ip as ip
-from salt_kvm.xml.intent import ABSENT, Intent, element, parse_fragment
+from salt_kvm.xml.intent import ABSENT, GONE, Intent, element, parse_fragment
 from salt_kvm.xml.mark import mark
 from salt_kvm.xml.merge import merge
 from salt_kvm.xml.rows import Tables, fill, rows
 
 WORD = {True: "yes", False: "no", None: None}
 SWITCH = {True: "on", False: "off", None: None}
-GONE = {ABSENT: "yes"}
 # What a network had in a mode of libvirt's own bridges and can't keep in the others.
 LEFTOVERS = ("mac", "mtu", "domain", "dns")
 LINK = rows(
@@ -37,8 +37,20 @@ def intent(name: str, want: Network) -> Intent:
         xml.extend(build(want))
     if want.xml is not None:
         overlay = parse_fragment(want.xml, "network", f"kvm:networks:{name}")
+        _check_mode(name, want, overlay)
         xml = merge(xml, Intent(overlay)).xml
     return Intent(xml, _lists(want))
+
+
+def _check_mode(name: str, want: Network, overlay: ET.Element) -> None:
+    """What a network has depends on its mode: of two modes neither could be had."""
+    said = overlay.find("forward")
+    if want.forward is not None and said is not None:
+        mode = said.get("mode", want.forward)
+        if mode != want.forward or want.forward == "isolated":
+            raise SpecError(
+                [f"kvm:networks:{name}:xml: <forward> and 'forward' differ; declare it once"]
+            )
 
 
 def _lists(want: Network) -> frozenset[str]:
@@ -50,11 +62,18 @@ def _lists(want: Network) -> frozenset[str]:
         "network.portgroups": want.portgroups,
         "network.vlan": want.vlan,
         "portgroup.vlan": want.portgroups,
-        "forward.devices": [] if want.forward == "hostdev" else want.devices,
+        "forward.devices": want.devices if _by_device(want) else [],
         "forward.addresses": [] if want.pf is not None else want.addresses,
         **ip.lists(want),
     }
     return frozenset(name for name, declared in rows.items() if declared is not None)
+
+
+def _by_device(want: Network) -> bool:
+    """Tell whether traffic may leave by devices of the host's."""
+    if want.forward == "bridge":
+        return want.bridge is None
+    return want.forward is None or want.forward in POSSIBLE["devices"]
 
 
 def _forward(want: Network) -> Iterable[ET.Element]:
@@ -121,8 +140,8 @@ def _domain(want: Network) -> Iterable[ET.Element]:
 
 
 def _leftovers(want: Network) -> Iterable[ET.Element]:
-    other = want.forward is not None and want.forward not in MANAGED
-    return [element(tag, GONE) for tag in LEFTOVERS] if other else []
+    if want.forward is not None and want.forward not in MANAGED:
+        yield from (element(tag, GONE) for tag in LEFTOVERS)
 
 
 def _mtu(want: Network) -> Iterable[ET.Element]:
@@ -168,21 +187,3 @@ BUILDERS: tuple[Callable[[Network], Iterable[ET.Element]], ...] = (
 def blank(name: str) -> ET.Element:
     """Return the document that a new network starts from; libvirt chooses what is left open."""
     return element("network", None, element("name", text=name), mark())
-
-
-def complete(xml: ET.Element, intent: Intent) -> ET.Element:
-    """Take out what libvirt derives from the rest, and refuses when the two differ.
-
-    The first device of a forward mode stands twice in libvirt's document.
-    """
-    forward, declared = xml.find("forward"), intent.xml.find("forward")
-    if forward is None:
-        return xml
-    if declared is not None and "dev" in declared.attrib:
-        for extra in [
-            e for e in forward.findall("interface") if e.get("dev") != forward.get("dev")
-        ]:
-            forward.remove(extra)
-    elif "forward.devices" in intent.lists or forward.find("interface") is not None:
-        forward.attrib.pop("dev", None)
-    return xml

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from salt_kvm.spec.network import Address, Dhcp, DhcpHost, Dns, DnsHost, Forwarder, Network, Srv
 from salt_kvm.spec.network_values import lease_seconds, split_range
-from salt_kvm.xml.intent import element
+from salt_kvm.xml.intent import GONE, element
 
 WORD = {True: "yes", False: "no", None: None}
 network = ipaddress.ip_network
@@ -19,7 +19,6 @@ def lists(want: Network) -> Mapping[str, object]:
     served = [address.dhcp for address in _addresses(want) if address.dhcp is not None]
     names = _dns(want)
     return {
-        # In `ips` one address's DHCP is declared in full.
         "dhcp.ranges": next((d.ranges for d in served if d.ranges is not None), None),
         "dhcp.hosts": next((d.hosts for d in served if d.hosts is not None), None),
         "dns": names.hosts,
@@ -54,16 +53,26 @@ def _address(want: Address) -> ET.Element:
 
 
 def _dhcp(dhcp: Dhcp) -> ET.Element:
-    ranges = [split_range(text) for text in dhcp.ranges or []]
-    lease = dhcp.lease
+    ranges = None if dhcp.ranges is None else [_range(r, dhcp.lease) for r in dhcp.ranges]
+    hosts = None if dhcp.hosts is None else list(map(_dhcp_host, dhcp.hosts))
     bootp = dhcp.bootp
     return element(
         "dhcp",
         None,
-        *(element("range", {"start": a, "end": b}, _lease(lease)) for a, b in ranges),
-        *map(_dhcp_host, dhcp.hosts or []),
+        *_in_full("range", ranges),
+        *_in_full("host", hosts),
         None if bootp is None else element("bootp", {"file": bootp.file, "server": bootp.server}),
     )
+
+
+def _in_full(tag: str, declared: list[ET.Element] | None) -> list[ET.Element]:
+    """A list of one address: an empty one says so, since an undeclared one is left alone."""
+    return [element(tag, GONE)] if declared == [] else declared or []
+
+
+def _range(text: str, lease: str | None) -> ET.Element:
+    start, end = split_range(text)
+    return element("range", {"start": start, "end": end}, _lease(lease))
 
 
 def _lease(text: str | None) -> ET.Element | None:

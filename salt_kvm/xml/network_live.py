@@ -15,8 +15,9 @@ import msgspec
 from msgspec import structs
 
 from salt_kvm.xml import identity
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.equality import canonical
-from salt_kvm.xml.intent import Intent
+from salt_kvm.xml.intent import ABSENT, Intent
 from salt_kvm.xml.merge import Difference, fits, merge, summary
 
 
@@ -84,17 +85,20 @@ def compare(live: ET.Element, intent: Intent) -> Live:
     wanted = merge(copy.deepcopy(seen), intent)
     if not wanted.differences:
         return Live((), (), ())
+    # What has lost its last entry is gone from it, and is what that is taken out of.
+    goal = _with_places(wanted.xml, intent)
     updates: list[Update] = []
     for section in SECTIONS:
-        for place in _places(seen, wanted.xml, section.parent):
+        for place in _places(seen, goal, section.parent):
             updates.extend(_updates(section, place))
-    waiting = merge(_after(seen, wanted.xml), intent).differences
+    waiting = merge(_after(seen, goal), intent).differences
     return Live(tuple(_told_apart(updates)), waiting, wanted.differences)
 
 
 def _with_places(live: ET.Element, intent: Intent) -> ET.Element:
-    """Give a network that has no DNS or DHCP entry yet the empty element that one is added to."""
-    if intent.xml.find("dns") is not None and live.find("dns") is None:
+    """Give a network that has no DNS or DHCP entry the empty element that one is added to."""
+    names = intent.xml.find("dns")
+    if names is not None and ABSENT not in names.attrib and live.find("dns") is None:
         live.append(ET.Element("dns"))
     pairs, _left = identity.pair(intent.xml.findall("ip"), live.findall("ip"), fits)
     for want, ip in pairs:
@@ -111,8 +115,13 @@ def _places(seen: ET.Element, want: ET.Element, parent: str) -> Iterator[_Place]
     else:
         old, new = seen.find(parent), want.find(parent)
         # What a new mode will do with its devices is nothing for the old one.
-        if old is not None and new is not None and old.get("mode") == new.get("mode"):
+        if old is not None and new is not None and _mode(seen, old) == _mode(want, new):
             yield _Place(f"{parent}/", -1, old, new)
+
+
+def _mode(network: ET.Element, forward: ET.Element) -> tuple[str | None, bool]:
+    """With mode bridge it has either a bridge of the host or devices for macvtap."""
+    return forward.get("mode"), network.find("bridge") is None
 
 
 def _dhcp_places(seen: ET.Element, want: ET.Element) -> Iterator[_Place]:
@@ -160,7 +169,7 @@ def _update(
 
 def _order(update: Update) -> tuple[int, bool]:
     """A portgroup becomes the default after another one has ceased to be it."""
-    return COMMANDS.index(update.command), ET.fromstring(update.xml).get("default") == "yes"
+    return COMMANDS.index(update.command), parse(update.xml).get("default") == "yes"
 
 
 def _value(element: ET.Element) -> object:

@@ -65,6 +65,13 @@ BRIDGES = ("pcie-to-pci-bridge", "dmi-to-pci-bridge", "pci-bridge")
 NO_PORT = "the guest has no free PCI Express port"
 NO_SLOT = "the guest has no PCI bridge"
 NO_CONTROLLER = "the guest has no SCSI controller"
+# What a guest must have been started with, by the tag of the device: a path, and why it lacks.
+NEEDED: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "memory": (
+        ("cpu/numa/cell", "the guest has no NUMA cells"),
+        ("maxMemory", "the guest has no slots for memory"),
+    ),
+}
 
 
 def pluggable(device: ET.Element) -> bool:
@@ -73,7 +80,7 @@ def pluggable(device: ET.Element) -> bool:
 
 
 class Slots:
-    """The places for one more device in a running guest; only machines with PCI Express run out."""
+    """The places for one more device in a running guest; those of PCI Express run out."""
 
     def __init__(self, live: ET.Element) -> None:
         controllers = live.findall("devices/controller")
@@ -84,9 +91,13 @@ class Slots:
         taken = {int(a.get("bus", "0"), 0) for a in live.iterfind("devices/*/address[@type='pci']")}
         ports = {int(c.get("index", "0")) for c in controllers if c.get("model") in PORTS}
         self._free = len(ports - taken)
+        self._live = live
 
     def take(self, device: ET.Element) -> str | None:
         """Take a place for a device; say why there is none."""
+        for path, reason in NEEDED.get(device.tag, ()):
+            if self._live.find(path) is None:
+                return reason
         if not self._limited:
             return None
         if _is(OLD_PCI, device) and not self._bridge:

@@ -9,6 +9,7 @@ import msgspec
 
 from salt_kvm.spec import pool
 from salt_kvm.spec.pool import Pool
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.intent import ABSENT, FS, RBD, Intent, element, parse_fragment
 from salt_kvm.xml.merge import merge
 from salt_kvm.xml.rows import Said, Tables, fill, rows
@@ -20,6 +21,10 @@ PATHS = {
     "scsi": "/dev/disk/by-path",
     "mpath": "/dev/mapper",
 }
+
+
+# File systems that libvirt mounts and has no name for.
+UNNAMED = ("btrfs",)
 
 
 def _hosts(value: list[pool.PoolHost]) -> Said:
@@ -61,7 +66,7 @@ TABLES: Tables = {
         ("name", "name"),
         ("initiator", "initiator/iqn@name"),
         ("auth", "auth"),
-        ("format", "format@type"),
+        ("format", "format@type", lambda format: "auto" if format in UNNAMED else format),
         ("protocol_version", "protocol@ver"),
         ("part_separator", "device@part_separator"),
     ),
@@ -124,12 +129,12 @@ def numbered(want: Pool, numbers: Mapping[str, int]) -> Pool:
 
 def kind(text: str) -> str:
     """Return the type of a pool."""
-    return ET.fromstring(text).get("type", "dir")
+    return parse(text).get("type", "dir")
 
 
 def path(text: str) -> str | None:
     """Return where a pool's volumes appear; ``None`` where that is no place of the host."""
-    return ET.fromstring(text).findtext("target/path")
+    return parse(text).findtext("target/path")
 
 
 def devices(xml: ET.Element) -> list[str]:

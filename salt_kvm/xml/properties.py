@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import msgspec
 
 from salt_kvm.spec.disk import Iotune
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.equality import canonical
 
 Values = dict[str, str]
@@ -34,12 +36,16 @@ class Property(msgspec.Struct, frozen=True):
 
     :param whole: whether it is given all that was read, and not only what differs
     :param gone: what a setting is set to that is there no more; ``None``: it can't be taken away
+    :param start: how it comes with a start: done in the ``same`` way, so that what is refused now
+        would keep the guest from starting; or ``anew`` by a QEMU that begins with it, so that
+        whatever fails now can wait
     """
 
     paths: re.Pattern[str]
     read: Read
     whole: bool = False
     gone: str | None = None
+    start: Literal["same", "anew", ""] = ""
 
 
 def _text(tag: str) -> Read:
@@ -126,30 +132,37 @@ def _metadata(root: ET.Element, target: str) -> Values:
 
 # In the order in which they are set: pins are of CPUs and threads that are there.
 PROPERTIES: Mapping[str, Property] = {
-    "memory": Property(re.compile("currentMemory"), _text("currentMemory")),
-    "vcpus": Property(re.compile("vcpu/@current"), _vcpus),
-    "iothreads": Property(re.compile("iothreads"), iothreads, gone=GONE),
+    "memory": Property(re.compile("currentMemory"), _text("currentMemory"), start="anew"),
+    "vcpus": Property(re.compile("vcpu/@current"), _vcpus, start="anew"),
+    "iothreads": Property(re.compile("iothreads"), iothreads, gone=GONE, start="anew"),
     "title": Property(re.compile("title"), _text("title")),
     "description": Property(re.compile("description"), _text("description")),
     "metadata": Property(re.compile("metadata/.*"), _metadata),
     "cputune": Property(
-        re.compile(f"cputune/({'|'.join(CPU_TIME)})"), _leaves("cputune", CPU_TIME)
+        re.compile(f"cputune/({'|'.join(CPU_TIME)})"), _leaves("cputune", CPU_TIME), start="same"
     ),
     "vcpupin": Property(
-        re.compile(r"cputune/vcpupin(\[.*\])?(/@cpuset)?"), _pins("vcpupin", "vcpu")
+        re.compile(r"cputune/vcpupin(\[.*\])?(/@cpuset)?"), _pins("vcpupin", "vcpu"), start="same"
     ),
-    "emulatorpin": Property(re.compile("cputune/emulatorpin(/@cpuset)?"), _pins("emulatorpin", "")),
+    "emulatorpin": Property(
+        re.compile("cputune/emulatorpin(/@cpuset)?"), _pins("emulatorpin", ""), start="same"
+    ),
     "iothreadpin": Property(
-        re.compile(r"cputune/iothreadpin(\[.*\])?(/@cpuset)?"), _pins("iothreadpin", "iothread")
+        re.compile(r"cputune/iothreadpin(\[.*\])?(/@cpuset)?"),
+        _pins("iothreadpin", "iothread"),
+        start="same",
     ),
     "memtune": Property(
         re.compile(f"memtune/({'|'.join(LIMITS)})"),
         _leaves("memtune", {limit: limit for limit in LIMITS}),
+        start="same",
     ),
-    "blkiotune": Property(re.compile(r"blkiotune/(weight|device.*)"), _blkio, gone=NO_LIMIT),
-    "numatune": Property(re.compile("numatune/memory/@nodeset"), _nodeset),
-    "iotune": Property(re.compile("iotune.*"), _iotune, whole=True),
-    "stats": Property(re.compile("stats.*"), _stats),
+    "blkiotune": Property(
+        re.compile(r"blkiotune/(weight|device.*)"), _blkio, gone=NO_LIMIT, start="same"
+    ),
+    "numatune": Property(re.compile("numatune/memory/@nodeset"), _nodeset, start="same"),
+    "iotune": Property(re.compile("iotune.*"), _iotune, whole=True, start="same"),
+    "stats": Property(re.compile("stats.*"), _stats, start="anew"),
 }
 # Elements whose children are compared one by one, also where there is none yet.
 CONTAINERS = ("cputune", "memtune", "blkiotune", "metadata")
@@ -172,12 +185,12 @@ def changed(key: str, target: str, before: ET.Element, after: ET.Element) -> Val
 
 def property_in(live: str, key: str, target: str = "") -> Values:
     """Return a property of a running guest as its document has it."""
-    return PROPERTIES[key].read(canonical(ET.fromstring(live)), target)
+    return PROPERTIES[key].read(canonical(parse(live)), target)
 
 
 def without_namespace(text: str) -> str:
     """Return an element and what is in it without the namespace that they are of."""
-    root = ET.fromstring(text)
+    root = parse(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return ET.tostring(root, encoding="unicode")

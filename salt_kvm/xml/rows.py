@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from salt_kvm.spec.types import Size, Spec
-from salt_kvm.xml.intent import ABSENT, element
+from salt_kvm.xml.identity import LISTS
+from salt_kvm.xml.intent import ABSENT, GONE, element
 
 Said = str | Mapping[str, object] | list[ET.Element] | Spec | None
 Say = Callable[[Any], Said]
@@ -118,6 +119,7 @@ def _put(
         owned.add(path)
         for item in value:
             _write(ET.SubElement(node, row.tag), row, item, tables, path, owned)
+        _empty(node, path, value)
     else:
         _write(child(node, row.tag) if row.tag else node, row, value, tables, path, owned)
 
@@ -136,10 +138,18 @@ def _write(
     elif isinstance(said, list):
         owned.add(path)
         node.extend(said)
+        _empty(node, path, said)
     elif said is None:
         node.set(row.attribute or ABSENT, ABSENT if row.attribute else "yes")
     else:
         node.attrib.update({name: str(text) for name, text in said.items()})
+
+
+def _empty(node: ET.Element, path: str, entries: list[Any]) -> None:
+    """Of a list that each parent has of its own, an empty one has to say that it is meant."""
+    listed = LISTS.get(path)
+    if listed is not None and listed.each and not entries:
+        ET.SubElement(node, listed.tag, GONE)
 
 
 def child(parent: ET.Element, tag: str) -> ET.Element:

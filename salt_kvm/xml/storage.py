@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from xml.etree import ElementTree as ET
 
 from salt_kvm.spec import disk, interface
 from salt_kvm.spec.values import pci
-from salt_kvm.xml import link
-from salt_kvm.xml.intent import element
+from salt_kvm.xml import link, secret
+from salt_kvm.xml.intent import ABSENT, GONE, element
 from salt_kvm.xml.rows import Said, Say, Tables, flag, plain, rows
 
 
@@ -29,8 +30,33 @@ def _user(value: bool) -> Said:
 
 IOTUNE = disk.Iotune.__struct_fields__
 
+
+def _limits(*starts: str) -> list[str]:
+    return [name for name in IOTUNE if name.startswith(starts)]
+
+
+# A limit on all, and those on reading and writing.
+SIDES = [
+    (_limits(f"total_{what}"), _limits(f"read_{what}", f"write_{what}"))
+    for what in ("bytes", "iops")
+]
+
+
+def close_limits(xml: ET.Element) -> None:
+    """Take out a limit on all when those of reading or writing are declared, and the reverse.
+
+    libvirt has either (https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms).
+    """
+    for limits in xml.iterfind("devices/disk/iotune"):
+        said = {limit.tag: limit.text for limit in limits}
+        for declared, other in [*SIDES, *(pair[::-1] for pair in SIDES)]:
+            if any(said.get(name, "0") != "0" for name in declared):
+                limits.extend(element(name, GONE) for name in other if name not in said)
+
+
 TABLES: Tables = {
     **link.TABLES,
+    **secret.ENCRYPTION,
     disk.Disk: rows(
         ("path", "", _kind("file")),
         ("block", "", _kind("block")),
@@ -52,6 +78,7 @@ TABLES: Tables = {
         ("network", "source"),
         ("nvme", "source", _nvme),
         ("nvme", "source/address", lambda value: pci(value.address)),
+        ("encryption", "source/encryption"),
         ("target", "target@dev"),
         ("bus", "target@bus"),
         ("serial", "serial"),
@@ -73,7 +100,10 @@ TABLES: Tables = {
     ),
     disk.Server: rows(("name", "@name"), ("port", "@port"), ("transport", "@transport")),
     disk.DiskSecret: rows(
-        ("username", "@username"), ("type", "secret@type"), ("uuid", "secret@uuid")
+        ("username", "@username"),
+        ("type", "secret@type"),
+        ("uuid", "secret", lambda uuid: {"uuid": uuid, "usage": ABSENT}),
+        ("usage", "secret", lambda usage: {"usage": usage, "uuid": ABSENT}),
     ),
     interface.Interface: rows(
         ("network", "", _kind("network")),

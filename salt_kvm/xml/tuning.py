@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 
+from salt_kvm.seen import Facts
 from salt_kvm.spec import system, tuning
+from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.values import Word
-from salt_kvm.xml.intent import ABSENT, element
+from salt_kvm.xml.intent import ABSENT, GONE, element
 from salt_kvm.xml.rows import (
     Said,
     Tables,
+    child,
     enabled,
     entries,
     flag,
@@ -38,6 +42,22 @@ def cpu(value: str | tuning.Cpu) -> tuning.Cpu:
     if value.model is not None and value.mode is None:
         return msgspec.structs.replace(value, mode="custom")
     return value
+
+
+def nesting(want: Domain, facts: Facts) -> Domain:
+    """A guest that may be a hypervisor has the CPU, and the feature of it, that this takes.
+
+    QEMU's own emulation is of AMD's.
+    """
+    if want.nested is None:
+        return want
+    kvm = facts.kvm if want.virt_type in (None, "auto") else want.virt_type == "kvm"
+    mode, flag = ("host-passthrough", facts.flag) if kvm else ("maximum", "svm")
+    declared = cpu(mode if want.cpu is None else want.cpu)
+    if flag == "none":
+        return msgspec.structs.replace(want, cpu=declared)
+    features = {**(declared.features or {}), flag: "require" if want.nested else "disable"}
+    return msgspec.structs.replace(want, cpu=msgspec.structs.replace(declared, features=features))
 
 
 def _features(value: Mapping[Word, str | bool]) -> Said:
@@ -84,6 +104,33 @@ HYPERV = (
     "ipi",
     "evmcs",
 )
+
+
+def close_distances(xml: ET.Element) -> None:
+    """Say of the NUMA cells which are at no declared distance, where one of them has a list.
+
+    libvirt writes a distance into both cells, and where one lacks it takes it from the other.
+    """
+    cells = {str(cell.get("id")): cell for cell in xml.iterfind("cpu/numa/cell")}
+    named = {
+        (own, sibling.get("id"))
+        for own, cell in cells.items()
+        for sibling in cell.iterfind("distances/sibling")
+    }
+    listing = [own for own, cell in cells.items() if cell.find("distances") is not None]
+    pairs = {(own, other) for own in listing for other in cells if other != own}
+    for own, other in sorted(pairs | {(other, own) for own, other in pairs}):
+        if not {(own, other), (other, own)} & named:
+            ET.SubElement(child(cells[own], "distances"), "sibling", {"id": other, **GONE})
+
+
+def close_firmware(xml: ET.Element) -> None:
+    """Take out the keys of secure boot where that is off: libvirt has them with it only."""
+    for firmware in xml.iterfind("os/firmware"):
+        said = {feature.get("name"): feature.get("enabled") for feature in firmware}
+        if said.get("secure-boot") == "no" and "enrolled-keys" not in said:
+            firmware.append(element("feature", {"name": "enrolled-keys", **GONE}))
+
 
 TABLES: Tables = {
     tuning.Cpu: rows(

@@ -10,16 +10,11 @@ import msgspec
 from salt_kvm.spec import volume
 from salt_kvm.spec.types import Allocation, Size
 from salt_kvm.spec.volume import StorageVolume
-from salt_kvm.xml import pool
+from salt_kvm.xml import pool, secret
+from salt_kvm.xml.document import parse
 from salt_kvm.xml.intent import Intent, element, parse_fragment
 from salt_kvm.xml.merge import merge
-from salt_kvm.xml.rows import Said, Tables, child, fill, rows
-
-
-def _luks(value: volume.VolumeEncryption) -> Said:
-    secret = element("secret", {"type": "passphrase", "uuid": value.secret})
-    return [element("encryption", {"format": "luks"}, secret)]
-
+from salt_kvm.xml.rows import Tables, child, fill, rows
 
 TABLES: Tables = {
     StorageVolume: rows(
@@ -27,10 +22,11 @@ TABLES: Tables = {
         ("allocation", "allocation", lambda size: str(int(size))),
         ("format", "target/format@type"),
         ("permissions", "target/permissions"),
-        ("encryption", "target", _luks),
+        ("encryption", "target/encryption"),
         ("backing", "backingStore"),
     ),
     volume.Backing: rows(("path", "path"), ("format", "format@type")),
+    **secret.ENCRYPTION,
     **pool.TABLES,
 }
 
@@ -52,9 +48,14 @@ def new(name: str, want: StorageVolume, *, sparse: bool) -> ET.Element:
 def intent(name: str, want: StorageVolume) -> Intent:
     """Render what of ``want`` can be seen of a volume that is there, but for its capacity.
 
-    What it takes of the pool's room changes as it is written to.
+    What it takes of the pool's room changes as it is written to. The secret is that of a new one:
+    libvirt forgets it when it looks at the pool anew.
     """
-    return _intent(msgspec.structs.replace(want, capacity=None, allocation=None), name)
+    seen = _intent(msgspec.structs.replace(want, capacity=None, allocation=None), name)
+    for encryption in seen.xml.iterfind("target/encryption"):
+        for secret_of_new in encryption.findall("secret"):
+            encryption.remove(secret_of_new)
+    return seen
 
 
 def _intent(want: StorageVolume, name: str) -> Intent:
@@ -80,12 +81,12 @@ def sized(want: StorageVolume, size: Size | None) -> StorageVolume:
 
 def path(text: str) -> str | None:
     """Return where a volume is."""
-    return ET.fromstring(text).findtext("target/path")
+    return parse(text).findtext("target/path")
 
 
 def placed(text: str, path: str | None) -> str:
     """Return a document that tells also where the volume is."""
-    root = ET.fromstring(text)
+    root = parse(text)
     if path is not None:
         child(child(root, "target"), "path").text = path
     return ET.tostring(root, encoding="unicode")
@@ -93,7 +94,7 @@ def placed(text: str, path: str | None) -> str:
 
 def resized(text: str, size: int) -> str:
     """Return a document with another capacity."""
-    root = ET.fromstring(text)
+    root = parse(text)
     found = child(root, "capacity")
     found.attrib.clear()
     found.text = str(int(size))
@@ -102,7 +103,7 @@ def resized(text: str, size: int) -> str:
 
 def copied(text: str, name: str) -> str:
     """Return the document of a new volume that is like this one but for its name."""
-    root = ET.fromstring(text)
+    root = parse(text)
     fresh = element("volume", None, element("name", text=name))
     fresh.extend(part for tag in ("capacity", "allocation") for part in root.iterfind(tag))
     kept = [*root.iterfind("target/format"), *root.iterfind("target/encryption")]
@@ -112,18 +113,18 @@ def copied(text: str, name: str) -> str:
 
 def capacity(text: str) -> int:
     """Return the size that a guest sees, in bytes."""
-    return int(ET.fromstring(text).findtext("capacity", "0"))
+    return int(parse(text).findtext("capacity", "0"))
 
 
 def format(text: str) -> str:
     """Return the format of a volume, ``raw`` where it has none."""
-    found = ET.fromstring(text).find("target/format")
+    found = parse(text).find("target/format")
     return "raw" if found is None else found.get("type", "raw")
 
 
 def is_file(text: str) -> bool:
     """Tell whether a volume is a file, and no device or network volume."""
-    return ET.fromstring(text).get("type", "file") == "file"
+    return parse(text).get("type", "file") == "file"
 
 
 def of_file(name: str, path: str, format: str, size: int) -> str:

@@ -1,0 +1,1 @@
+"""The machine under the guests: its CPU, its kernel, its daemons."""

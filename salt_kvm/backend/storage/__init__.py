@@ -1,0 +1,1 @@
+"""Images, volumes, pools and what they are encrypted with."""

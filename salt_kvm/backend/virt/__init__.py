@@ -1,0 +1,1 @@
+"""libvirt: the connection to it, and its calls."""

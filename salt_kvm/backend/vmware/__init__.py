@@ -1,0 +1,1 @@
+"""Machines' files on hosts of VMware."""

@@ -1,0 +1,1 @@
+"""What can be asked of an ESXi host that is a Salt resource."""
