@@ -18,7 +18,7 @@ def list_(connection=None):
     Return every domain with its state.
 
     :param str connection: libvirt URI; default ``qemu:///system``
-    :returns: a mapping of names to ``running`` or ``off``
+    :returns: a mapping of names to ``running``, ``paused`` or ``off``
     :raises CommandExecutionError: when libvirt can't be reached
 
     CLI Example:
@@ -125,6 +125,81 @@ def shutdown(name, timeout=None, force=False, connection=None):
     )
 
 
+def suspend(name, connection=None):
+    """
+    Make a guest stand still: its CPUs stop, its memory stays, and no state lets it go on by itself.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it ran, false when it was paused or off
+    :raises CommandExecutionError: when there is no such domain, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.suspend web1
+    """
+    return _run("suspend", globals(), connection=connection, name=name)
+
+
+def resume(name, connection=None):
+    """
+    Let a guest that is paused go on, also one that QEMU paused as the host had no room left.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was paused
+    :raises CommandExecutionError: when there is no such domain, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.resume web1
+    """
+    return _run("resume", globals(), connection=connection, name=name)
+
+
+def reboot(name, connection=None):
+    """
+    Ask a guest to boot anew, and return at once.
+
+    It keeps the devices that it has: what waits for its next start still does, which
+    ``restart: true`` of the state brings. One with ``on_reboot: destroy`` goes off.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was asked, false when it is off
+    :raises CommandExecutionError: when there is no such domain, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.reboot web1
+    """
+    return _run("reboot", globals(), connection=connection, name=name)
+
+
+def reset(name, connection=None):
+    """
+    Boot a guest anew at once, as a reset button does. It loses what it had not written.
+
+    :param str name: name of the domain
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :returns: true when it was done, false when it is off
+    :raises CommandExecutionError: when there is no such domain, or libvirt refuses it
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_domain.reset web1
+    """
+    return _run("reset", globals(), connection=connection, name=name)
+
+
 def pending(name, connection=None):
     """
     Return what the definition of a running guest has and the guest only gets at its next start.
@@ -202,7 +277,7 @@ def vnc(name, connection=None):
 
 def screenshot(name, path=None, connection=None):
     """
-    Write the screen of a running guest as a PNG file.
+    Write the screen of a running guest as a PNG file, which only root can read.
 
     :param str name: name of the domain
     :param str path: where to write it; default a file under ``/var/cache/salt-kvm/screenshots``

@@ -10,7 +10,7 @@ from salt_kvm import face
 _run = face.command("host", CommandExecutionError)
 
 __func_alias__ = {"python_": "python"}
-__outputter__ = {"plan": "kvm_plan"}
+__outputter__ = {"plan": "kvm_plan", "check": "kvm_host", "capacity": "kvm_host"}
 
 
 def info(connection=None):
@@ -37,7 +37,7 @@ def check():
 
     :return: one dictionary for each check: ``name``; ``result``, one of ``pass``, ``warn`` (guests
         run, something is missing) and ``fail``; ``seen``, what was found; ``cure``, a sentence,
-        empty for ``pass``
+        empty for ``pass``. On the terminal it is shown as text; ``--out json`` shows the data
     :rtype: list
 
     CLI Example:
@@ -47,6 +47,34 @@ def check():
         salt '*' kvm_host.check
     """
     return _run("check", globals())
+
+
+def capacity(connection=None):
+    """Return what of the host's memory and CPUs is there, used, promised to guests and allowed.
+
+    A guest is promised what it may take without another start: its memory at boot (``max_memory``,
+    where that is declared) and its maximum of CPUs. One bulk read, whatever the number of guests.
+
+    :param str connection: libvirt's address of the hypervisor; default: ``kvm:connection`` of the
+        pillar, else ``qemu:///system``
+    :return: ``memory`` (bytes) and ``cpu`` (CPUs), each with ``total``; ``used``: of memory what is
+        neither free nor cache, of the CPUs the load of the last minute, null where that is another
+        machine's; ``promised``: to guests that run; ``defined``: were all of them running;
+        ``ratio``: ``kvm:host:overcommit``; ``allowed``: ``total`` times ``ratio``; ``left``: what
+        may be promised yet, negative where there is too much promised; these three are null
+        without a limit. ``domains``: of each ``running``, ``memory``, ``memory_used`` (bytes, null
+        where it is off), ``vcpus``. On the terminal it is shown as text; ``--out json`` shows the
+        data
+    :rtype: dict
+    :raises CommandExecutionError: when libvirt can't be reached
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' kvm_host.capacity
+    """
+    return _run("capacity", globals(), connection=connection)
 
 
 def version():
@@ -124,7 +152,8 @@ def plan(pillar=None, connection=None):
     """Return what applying a whole ``kvm`` pillar section would do; nothing is changed.
 
     One bulk read serves all objects, so this is the quick look at a host of many guests. On the
-    terminal it is shown as text; ``--out json`` shows the data.
+    terminal it is shown as text; ``--out json`` shows the data. What Salt's own states do for the
+    host (packages, services, groups, certificates) is not in it: ``state.apply kvm test=True``.
 
     :param dict pillar: the section, without the key ``kvm`` itself; default: this minion's own
     :param str connection: libvirt's address of the hypervisor; default: ``kvm:connection`` of the
@@ -140,7 +169,9 @@ def plan(pillar=None, connection=None):
 
         salt '*' kvm_host.plan
     """
-    section = __pillar__.get("kvm") if pillar is None else pillar
-    return _run(
-        "plan", globals(), connection=connection, pillar=section, reveal=face.revealer(globals())
-    )
+    asked = {
+        "pillar": __pillar__.get("kvm") if pillar is None else pillar,
+        "reveal": face.revealer(globals()),
+        "system": face.distribution(globals()),
+    }
+    return _run("plan", globals(), connection=connection, **asked)

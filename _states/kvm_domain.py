@@ -5,6 +5,9 @@ Domains
 A domain is a guest, declared in virt-install's words. Only what is declared is compared, so what
 libvirt or an administrator added stays. A running guest is never restarted for a change; what
 waits for its next start is said in the comment of every run.
+
+Told ``pillar: kvm:domains``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face
@@ -19,10 +22,14 @@ def present(
     vcpus=None,
     max_vcpus=None,
     cpu=None,
+    nested=None,
     machine=None,
     boot=None,
     os=None,
     cdrom=None,
+    cloud_init=None,
+    ignition=None,
+    combustion=None,
     disks=None,
     interfaces=None,
     graphics=None,
@@ -70,6 +77,8 @@ def present(
     timeout=None,
     force=None,
     restart=None,
+    overcommit=None,
+    install=None,
     xml=None,
     connection=None,
     **unknown,
@@ -91,6 +100,8 @@ def present(
         or a mapping with ``mode``, ``model``, ``fallback``, ``vendor``, ``match``, ``check``,
         ``migratable``, ``topology`` (``sockets``, ``dies``, ``cores``, ``threads``), ``cache``,
         ``features`` (a mapping of names to policies) and ``numa`` (a list of cells)
+    :param bool nested: true: the guest may be a hypervisor: its CPU has vmx or svm, and is the
+        host's own where ``cpu`` is not declared; needs ``kvm:host:nested``. false: it may not
     :param str machine: machine type; a new domain on x86 starts from ``q35``
     :param list boot: order of ``hd``, ``cdrom``, ``network``, ``fd``; a new domain boots from its
         disk, and from ``cdrom`` while the disk holds nothing bootable; excludes ``boot_order``
@@ -99,13 +110,26 @@ def present(
         ``bootmenu_timeout`` (milliseconds), ``bios_serial``, ``reboot_timeout`` (milliseconds),
         ``smbios``
     :param str cdrom: path of the medium in the CD drive; ``''`` is an empty drive
+    :param cloud_init: what cloud-init is told at the first boot: ``true`` (hostname and instance),
+        ``false`` (nothing), or a mapping with ``user_data``, ``meta_data``, ``network_config``,
+        ``vendor_data`` (each a mapping, a text, or the name of a file: ``/...``, ``salt://...``),
+        ``instance_id`` (``stable``, ``content``, or any text), ``hostname``, ``users``,
+        ``ssh_authorized_keys``, ``network`` (a list of ``name`` or ``mac``, ``dhcp``,
+        ``addresses``, ``gateway``, ``nameservers``, ``search``, ``mtu``) and ``drive`` (``disk`` or
+        ``cdrom``): https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html. It is
+        written to a file beside the first disk that root and QEMU can read; no value is in
+        ``changes``. A running guest gets what has changed at its next start
+    :param ignition: ``false``, or a mapping with ``config`` (a mapping, JSON, or a file's name) and
+        ``delivery``: ``fw_cfg`` (default) or ``drive``
+    :param combustion: a script, the name of its file, or ``false``
     :param list disks: mappings with one of ``path``, ``block``, ``volume``, ``network``, ``nvme``;
         ``size``, ``source``, ``source_hash``, ``source_format``, ``clone``, ``backing``,
         ``backing_format``, ``options`` (make the image when the disk is new, as in
         ``kvm_image.present``); ``format`` (``raw``); ``device`` (``disk``); ``bus`` (``virtio``);
-        ``target``; ``cache``; ``io``; ``discard``; ``detect_zeroes``; ``error_policy``;
-        ``iothread``; ``queues``; ``serial``; ``wwn``; ``iotune`` (bytes and requests per second);
-        ``readonly``; ``shareable``; ``boot_order``
+        ``encryption`` (LUKS; ``secret``: the UUID of the libvirt secret with the passphrase, or the
+        path that one of usage ``volume`` is known by); ``target``; ``cache``; ``io``; ``discard``;
+        ``detect_zeroes``; ``error_policy``; ``iothread``; ``queues``; ``serial``; ``wwn``;
+        ``iotune`` (bytes and requests per second); ``readonly``; ``shareable``; ``boot_order``
     :param list interfaces: mappings with one of ``network``, ``bridge``, ``direct``, ``user``,
         ``ethernet``, ``vhostuser``, ``hostdev``; ``mode``; ``portgroup``; ``virtualport``; ``mac``;
         ``model`` (``virtio``); ``driver``; ``queues``; ``rx_queue_size``; ``tx_queue_size``;
@@ -114,14 +138,17 @@ def present(
         ``rom``; ``boot_order``; ``acpi_index``
     :param list graphics: mappings with ``type`` (``vnc`` or ``spice``); ``listen``, an address
         (``127.0.0.1``) or ``none``; ``socket``; ``port``, 5900 to 65535 or ``auto``; ``tls_port``;
-        ``websocket``; ``password``; ``default_mode``; ``keymap``; ``share_policy``; ``gl``;
-        ``clipboard``; ``file_transfer``
+        ``websocket``; ``password``; ``password_valid_to``, a time in UTC
+        (``2027-01-31T12:00:00``) or ``never``; ``default_mode``; ``keymap``; ``share_policy``;
+        ``gl``; ``clipboard``; ``file_transfer``. The comment warns, dry run or not, of one that
+        other hosts reach without a password
     :param list video: graphics cards: mappings with ``model``, ``heads``, ``vram``, ``ram``,
         ``vgamem`` (sizes), ``primary``, ``accel3d``, ``resolution``, ``driver``; a new domain with
         a console starts from ``vga``
     :param list serial: serial ports: mappings with ``type`` (``pty``) and what it needs (``path``,
         ``append``, ``mode``, ``host``, ``service``, ``protocol``, ``tls``); ``log``, a file that
-        libvirt writes; ``target``; ``port``
+        libvirt writes and rotates (true: ``/var/log/libvirt/qemu/NAME-serial0.log``); ``target``;
+        ``port``
     :param list consoles: text consoles over virtio, as ``serial``; the one that libvirt makes of
         the first serial port is not a part of the list
     :param list channels: as ``serial``, each with a ``name``; the guest agent's is not a part of
@@ -190,6 +217,18 @@ def present(
     :param bool force: pull the plug when the timeout is over; default false
     :param bool restart: restart a running guest (as for ``stopped``) where a change waits for its
         boot; default false
+    :param bool overcommit: start it even where ``kvm:host:overcommit`` of the pillar does not allow
+        the host's memory or CPUs to be promised to it; default false
+    :param dict install: how :func:`installed` installs it, and nothing to the others: ``location``,
+        the path of an installer's tree or ISO, or its address (``salt://``, ``https://``; an ISO's
+        ends in ``.iso``), whose kernel is started; ``location_hash``, the checksum of an ISO that
+        is fetched, or the address of a file with it; ``kernel`` and ``initrd`` (paths in it; the
+        usual ones are known) and ``kernel_args`` (text or list); one of ``kickstart``, ``preseed``,
+        ``autoinstall``, ``autoyast``, ``autounattend``: the text, or ``salt://`` or a path of a
+        file that Salt renders with Jinja; ``deliver``, ``initrd`` or ``volume``; ``wait``,
+        ``poweroff``, ``agent``, or a mapping with ``until`` (one of these or ``port``), ``port``,
+        ``address``, ``timeout`` (seconds; 3600); ``reinstall``, true or any text: install once more
+        over what is there, once for each value
     :param str xml: libvirt XML (what stands inside ``<domain>``) to merge in:
         https://libvirt.org/formatdomain.html
     :param str connection: libvirt URI; default ``qemu:///system``
@@ -219,10 +258,14 @@ def running(
     vcpus=None,
     max_vcpus=None,
     cpu=None,
+    nested=None,
     machine=None,
     boot=None,
     os=None,
     cdrom=None,
+    cloud_init=None,
+    ignition=None,
+    combustion=None,
     disks=None,
     interfaces=None,
     graphics=None,
@@ -270,6 +313,8 @@ def running(
     timeout=None,
     force=None,
     restart=None,
+    overcommit=None,
+    install=None,
     xml=None,
     connection=None,
     **unknown,
@@ -299,7 +344,7 @@ def running(
 
 
 @face.state_function
-def stopped(
+def installed(
     name,
     virt_type=None,
     memory=None,
@@ -307,10 +352,14 @@ def stopped(
     vcpus=None,
     max_vcpus=None,
     cpu=None,
+    nested=None,
     machine=None,
     boot=None,
     os=None,
     cdrom=None,
+    cloud_init=None,
+    ignition=None,
+    combustion=None,
     disks=None,
     interfaces=None,
     graphics=None,
@@ -358,6 +407,117 @@ def stopped(
     timeout=None,
     force=None,
     restart=None,
+    overcommit=None,
+    install=None,
+    xml=None,
+    connection=None,
+    **unknown,
+):
+    """
+    Make sure that a domain is installed and runs; arguments as in :func:`present`.
+
+    Where its disks hold nothing, its installer is started beside the definition, which is as
+    declared from the start: the CD in ``cdrom``, or the kernel of ``install``. The state returns at
+    once, with the address of the console in its comment, unless ``install`` says ``wait``. As long
+    as the installer runs, each run tells since when, and changes no more than the definition. An
+    installer is done when it powers its guest off or reboots it; then the medium of ``cdrom`` is
+    out, and the next run (the same one, with ``wait``) starts the guest from its disk.
+
+    What interrupts an installer (a host that goes down, a guest that is destroyed) makes the next
+    run start it anew. One that was done is never started again on a disk that holds data, whatever
+    became of the definition, unless ``reinstall`` asks for it.
+
+    :result: ``False`` also where an installer or the installed guest does not end or answer in
+        time; then all stays as it is, the next run goes on, and the comment names a picture of the
+        guest's screen
+
+    .. code-block:: yaml
+
+        CentOS-7-x86_64:
+          kvm_domain.installed:
+            - memory: 2GiB
+            - disks:
+                - path: /opt/CentOS-7-x86_64.raw
+                  size: 10GiB
+            - interfaces:
+                - network: default
+            - graphics:
+                - type: vnc
+            - install:
+                location: /opt/CentOS-7-x86_64.iso
+                kernel_args: net.ifnames=0 biosdevname=0
+                kickstart: salt://centos7.ks
+                wait: {until: port, port: 22, timeout: 3600}
+    """
+    return face.state("domain", "installed", globals(), locals())
+
+
+@face.state_function
+def stopped(
+    name,
+    virt_type=None,
+    memory=None,
+    max_memory=None,
+    vcpus=None,
+    max_vcpus=None,
+    cpu=None,
+    nested=None,
+    machine=None,
+    boot=None,
+    os=None,
+    cdrom=None,
+    cloud_init=None,
+    ignition=None,
+    combustion=None,
+    disks=None,
+    interfaces=None,
+    graphics=None,
+    video=None,
+    serial=None,
+    consoles=None,
+    channels=None,
+    agent=None,
+    features=None,
+    clock=None,
+    on_poweroff=None,
+    on_reboot=None,
+    on_crash=None,
+    on_lockfailure=None,
+    pm=None,
+    tpm=None,
+    rng=None,
+    watchdog=None,
+    panic=None,
+    vsock=None,
+    memballoon=None,
+    iommu=None,
+    inputs=None,
+    sounds=None,
+    filesystems=None,
+    hostdevs=None,
+    redirdevs=None,
+    controllers=None,
+    memory_devices=None,
+    memory_hotplug=None,
+    memory_backing=None,
+    iothreads=None,
+    cputune=None,
+    numatune=None,
+    memtune=None,
+    blkiotune=None,
+    sysinfo=None,
+    seclabels=None,
+    launch_security=None,
+    emulator=None,
+    title=None,
+    description=None,
+    metadata=None,
+    autostart=None,
+    timeout=None,
+    force=None,
+    restart=None,
+    overcommit=None,
+    install=None,
     xml=None,
     connection=None,
     **unknown,
@@ -381,7 +541,8 @@ def stopped(
 @face.state_function
 def absent(name, disks=None, timeout=None, force=None, connection=None, **unknown):
     """
-    Make sure that a domain is neither running nor defined; its NVRAM stays, and its images too
+    Make sure that a domain is neither running nor defined; what was written for its first boot
+    (``cloud_init``) goes with it, its NVRAM stays, and its images too
     unless ``disks`` says otherwise.
 
     :param str name: name of the domain

@@ -4,6 +4,9 @@ Disk images
 
 A disk image is a file that ``qemu-img`` makes. What it holds is data: it grows in place, and
 nothing else is done to an image that is there unless ``shrink`` or ``replace`` says so.
+
+Told ``pillar: kvm:images``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face
@@ -27,6 +30,7 @@ def present(
     owner=None,
     group=None,
     mode=None,
+    label=None,
     connection=None,
     **unknown,
 ):
@@ -56,14 +60,16 @@ def present(
         blocks where the file system can, else a copy) or ``copy``
     :param str format: ``raw`` (the default), ``qcow2``, ``vmdk``, ``vdi``, ``vhdx``, ``vpc``,
         ``qed``
-    :param dict encryption: LUKS for a new qcow2 image: ``secret`` is the UUID of the libvirt secret
-        with the passphrase, which must not be private
+    :param dict encryption: LUKS for a new raw or qcow2 image: ``secret`` is the UUID of the libvirt
+        secret with the passphrase, which must not be private, or the path that it is known by
     :param bool shrink: cut off the end of an image that is too large, with what it holds
     :param bool replace: write an image of another format, backing file or layout again, with what
         it holds; the old one stays until the new one is whole
     :param str owner: user name or number; undeclared is left alone
     :param str group: group name or number; undeclared is left alone
     :param str mode: permissions in octal digits (``'0640'``); undeclared is left alone
+    :param str label: SELinux label (``system_u:object_r:virt_image_t:s0``); refused where the host
+        has no SELinux
     :param str connection: libvirt URI; default ``qemu:///system``
 
     .. code-block:: yaml

@@ -7,6 +7,9 @@ DHCP ranges and hosts, DNS hosts, TXT and SRV records, portgroups and the device
 are changed on the active network at once, and no guest is cut off. What libvirt can't change there
 is written to the definition, and said to wait in the comment of every run until the network is
 restarted: by hand, or by ``restart: true``, which plugs the running guests in again.
+
+Told ``pillar: kvm:networks``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face

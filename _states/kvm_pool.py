@@ -4,6 +4,9 @@ Storage pools
 
 A pool is a directory, a file system, a disk, a volume group or a server's storage whose parts
 libvirt knows as volumes. What it holds is never removed or overwritten unless that is declared.
+
+Told ``pillar: kvm:pools``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face
@@ -146,3 +149,27 @@ def absent(name, data=None, connection=None, **unknown):
           kvm_pool.absent
     """
     return face.state("pool", "absent", globals(), locals())
+
+
+@face.state_function
+def mod_watch(name, sfun=None, connection=None, **unknown):
+    """
+    Have libvirt look anew at what an active pool holds because something that its state watches
+    has changed; where its ``restart`` is true and no running guest uses it, stop and start it. Salt
+    calls this; it is not meant to be declared.
+
+    :param str name: name of the pool
+    :param str sfun: the state function that watches; only ``running`` looks at anything
+    :param str connection: libvirt URI; default ``qemu:///system``
+    :param unknown: the other arguments of that state function
+
+    .. code-block:: yaml
+
+        default:
+          kvm_pool.running:
+            - path: /var/lib/libvirt/images
+            - watch:
+                - file: /var/lib/libvirt/images/base.qcow2
+        # kvm_pool.mod_watch refreshes it when the file changed
+    """
+    return face.state("pool", sfun, globals(), locals(), restart=True)

@@ -4,6 +4,9 @@ Secrets
 
 What libvirt needs to log in at storage servers and to open encrypted disks. No value is told in a
 return, a log or a document.
+
+Told ``pillar: kvm:secrets``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face
@@ -29,7 +32,7 @@ def present(
     :param str name: what its usage names: Ceph's and TLS' a name, iSCSI's a target, a volume's a
         path, a TPM's a name
     :param str usage: ``ceph``, ``iscsi``, ``volume``, ``vtpm``, ``tls``
-    :param str uuid: its UUID, by which guests name it; libvirt chooses one
+    :param str uuid: its UUID, by which guests and pools may name it; libvirt chooses one
     :param str description: what it is for
     :param bool private: libvirt tells the value to nobody but its own drivers; this can't be taken
         back

@@ -4,6 +4,9 @@ Volumes
 
 A volume is a part of a storage pool that a guest has as a disk: a file, a logical volume, a
 partition. What it holds is data: it grows in place, and is never rewritten or cut unasked.
+
+Told ``pillar: kvm:volumes``, a function takes what it is not told from the entry of its name
+there, so that none of it stands in an SLS, which Salt logs.
 """
 
 from salt_kvm import face
@@ -35,7 +38,8 @@ def present(
     :param str format: ``raw``, ``qcow2``, ...; a new one is ``raw`` if none is declared
     :param dict backing: ``path`` and ``format`` of the image that a new volume stands on
     :param dict permissions: ``owner``, ``group``, ``mode``; undeclared is left alone
-    :param dict encryption: ``secret``: the UUID of the libvirt secret of a new LUKS volume
+    :param dict encryption: ``secret``: the libvirt secret of a new LUKS volume: its UUID, or the
+        path that it is known by
     :param str source: what a new volume gets as its contents, in the volume's format: an absolute
         path, or an address that Salt's file client fetches; it may be compressed
     :param str source_hash: its checksum, or the address of a file with it; needed for what is from
