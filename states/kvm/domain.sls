@@ -1,3 +1,3 @@
 #!jinja|json
 {%- from "kvm/declare.jinja" import declare %}
-{{ declare("domain", salt["pillar.get"]("kvm:domains", {}), ["present", "running", "stopped", "absent"], "running", salt["pillar.get"]("kvm:prune:domains", false)) }}
+{{ declare("domain", pillar, "domains", ["present", "running", "installed", "stopped", "absent"], "running", prunes=true) }}

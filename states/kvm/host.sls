@@ -1,7 +1,7 @@
 {%- from "kvm/map.jinja" import kvm with context %}
 {%- set host = kvm.host %}
 {%- set daemons = host.daemon_sets[host.daemons] %}
-{%- set own = host.packages + host.emulators.get(grains.cpuarch, []) %}
+{%- set emulators = [] if "packages" in kvm.declared else host.emulators.get(grains.cpuarch, []) %}
 
 include:
   - kvm.valid
@@ -14,7 +14,7 @@ kvm-host-virtualisation:
 
 kvm-host-packages:
   pkg.installed:
-    - pkgs: {{ (salt["pillar.get"]("kvm:host:packages", own) + host.extra_packages) | json }}
+    - pkgs: {{ (host.packages + emulators + host.extra_packages) | json }}
     - skip_suggestions: true
 {%- for option, value in host.package_options.items() %}
     - {{ option }}: {{ value | json }}
@@ -23,9 +23,9 @@ kvm-host-packages:
       - kvm_host: kvm-host-virtualisation
       - kvm_host: kvm-python-libraries
 {%- if grains.init == "systemd" %}
-{%- for unit in host.services or daemons.running %}
+{%- for unit in (host.services or daemons.running) | unique %}
 
-kvm-host-service-{{ unit }}:
+{{ ("kvm-host-service-" ~ unit) | json }}:
   service.running:
     - name: {{ unit | json }}
     - enable: true

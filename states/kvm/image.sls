@@ -1,3 +1,3 @@
 #!jinja|json
 {%- from "kvm/declare.jinja" import declare %}
-{{ declare("image", salt["pillar.get"]("kvm:images", {}), ["present", "absent"], "present") }}
+{{ declare("image", pillar, "images", ["present", "absent"], "present") }}

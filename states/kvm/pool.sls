@@ -1,3 +1,3 @@
 #!jinja|json
 {%- from "kvm/declare.jinja" import declare %}
-{{ declare("pool", salt["pillar.get"]("kvm:pools", {}), ["present", "running", "stopped", "absent"], "running") }}
+{{ declare("pool", pillar, "pools", ["present", "running", "stopped", "absent"], "running") }}

@@ -1,9 +1,3 @@
 #!jinja|json
-{#- No value goes into the rendered SLS, which Salt logs: the state takes it from the pillar. -#}
 {%- from "kvm/declare.jinja" import declare %}
-{%- set section = {} %}
-{%- for name, spec in salt["pillar.get"]("kvm:secrets", {}).items() if spec is mapping %}
-{%- set value = {"value": "pillar://" ~ name} if "value" in spec else {} %}
-{%- do section.update({name: dict(spec, **value)}) %}
-{%- endfor %}
-{{ declare("secret", section, ["present", "absent"], "present") }}
+{{ declare("secret", pillar, "secrets", ["present", "absent"], "present") }}

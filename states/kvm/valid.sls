@@ -1,9 +1,8 @@
-{%- from "kvm/map.jinja" import kvm with context %}
-
-# Small wheels: nothing is compiled and no package installed before the pillar is known to be valid.
+# A small wheel: nothing is compiled and no package installed before the pillar is known to be valid.
+# Each part includes this one, so it takes no time for the maps.
 kvm-valid-library:
   kvm_host.libraries:
-    - packages: {{ kvm.host.validator_packages | json }}
+    - packages: [msgspec]
     - reload_modules: true
 
 kvm-valid:

@@ -1,3 +1,3 @@
 #!jinja|json
 {%- from "kvm/declare.jinja" import declare %}
-{{ declare("volume", salt["pillar.get"]("kvm:volumes", {}), ["present", "wiped", "absent"], "present") }}
+{{ declare("volume", pillar, "volumes", ["present", "wiped", "absent"], "present") }}
