@@ -1,8 +1,10 @@
 """States through Salt's loader against the real libvirtd of this machine."""
 
 import json
+import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -13,12 +15,22 @@ import pytest
 import salt.config
 import salt.loader
 
+from . import cloud_image as cloud
+from . import talking
+from .ramdisk import initramfs
+
 ROOT = Path(__file__).parents[2]
 # Several test runs on one machine do not meet.
 RUN = os.getpid() % 10_000
 PREFIX = f"sktf{RUN}-"
 BRIDGE = f"virbrsk{RUN}"
-OTHERS = re.compile(rf"skti|bench-|sktf(?!{RUN}-)")
+# Of the matrix: its secret, which stays from edit to edit, and its bridges.
+OTHERS = re.compile(rf"skti|bench-|sktf(?!{RUN}-)|skm(?!{RUN}\D)\d")
+MIB = 1024**2
+# How virsh's commands on domains, networks and pools begin.
+KINDS = ("", "net-", "pool-")
+# Stands between what the commands of one virsh print.
+MARK = "salt-kvm-tests-next"
 SUBNET = f"10.{200 + RUN // 250}.{RUN % 250}"
 
 
@@ -26,6 +38,20 @@ def virsh(*arguments):
     """Run virsh, the second witness beside the code under test."""
     command = ["virsh", "--connect", "qemu:///system", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def virsh_each(*commands):
+    """Run virsh once for several commands; return what each has printed: to start it costs most."""
+    printed = virsh(f"; echo {MARK}; ".join(commands)).split(f"{MARK}\n") if commands else []
+    assert len(printed) == len(commands), printed
+    return printed
+
+
+def in_child(call):
+    """Return a process that is as far as this one and makes a call; it can be killed."""
+    process = multiprocessing.get_context("fork").Process(target=call)
+    process.start()
+    return process
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +66,10 @@ def stored():
 def opts(tmp_path_factory, stored):
     root = tmp_path_factory.mktemp("minion")
     config = root / "minion"
+    (root / "served").mkdir()
     settings = {"id": "functional", "file_client": "local", "root_dir": str(root)}
-    config.write_text(json.dumps({**settings, "file_roots": {"base": [f"{ROOT}/states"]}}))
+    roots = {"base": [f"{ROOT}/states", str(root / "served")]}
+    config.write_text(json.dumps({**settings, "file_roots": roots}))
     made = salt.config.minion_config(str(config))
     made["grains"] = {}
     made["kvm.store"] = stored
@@ -50,7 +78,7 @@ def opts(tmp_path_factory, stored):
 
 @pytest.fixture(scope="session")
 def modules(opts, libvirtd):
-    return salt.loader.minion_mods(opts, context={})
+    return salt.loader.minion_mods(opts, context={}, utils=salt.loader.utils(opts))
 
 
 class Run(SimpleNamespace):
@@ -60,7 +88,7 @@ class Run(SimpleNamespace):
         return self.states[function](**arguments)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(opts, modules):
     """Return the maker of runs: ``run(test=True)("kvm_domain.running", name=...)``."""
 
@@ -100,16 +128,19 @@ def photograph():
     What other tests and benchmarks make at the same time is not this run's doing.
     """
     seen = {}
-    for kind in ("", "net-", "pool-"):
-        listed = [name for name in virsh(f"{kind}list", "--all", "--name").split() if ours(name)]
-        seen[kind] = {name: virsh(f"{kind}dumpxml", name) for name in listed}
-        states = virsh(f"{kind}list", "--all").splitlines()[2:]
-        seen[f"{kind}state"] = [line.split() for line in states if ours(line)]
+    listed = virsh_each(*(f"{kind}list --all{how}" for kind in KINDS for how in (" --name", "")))
+    for kind, names, states in zip(KINDS, listed[::2], listed[1::2], strict=True):
+        named = list(filter(ours, names.split()))
+        dumped = virsh_each(*(f"{kind}dumpxml {name}" for name in named))
+        seen[kind] = dict(zip(named, dumped, strict=True))
+        seen[f"{kind}state"] = [line.split() for line in states.splitlines()[2:] if ours(line)]
     for top in ("/etc/libvirt", "/var/lib/libvirt/images", "/var/lib/libvirt/qemu/nvram"):
         for path in sorted(Path(top).rglob("*")):
             if path.is_file() and ours(path.name) and ours(_inside(path)):
                 found = path.lstat()
-                seen[str(path)] = (found.st_mode, found.st_size, found.st_mtime_ns)
+                # A guest's firmware writes its variables whenever it likes.
+                written = None if path.parent.name == "nvram" else found.st_mtime_ns
+                seen[str(path)] = (found.st_mode, found.st_size, written)
     return seen
 
 
@@ -139,13 +170,19 @@ def remove_secrets():
 @pytest.fixture(autouse=True)
 def leave_nothing_behind(libvirtd, forget):
     yield
+    remove_all(forget)
+
+
+def remove_all(forget):
+    """Remove what this run has made at libvirt, and its traces."""
     forget(PREFIX)
-    remove_secrets()
-    for kind, stop in (("", "destroy"), ("net-", "net-destroy"), ("pool-", "pool-destroy")):
-        for name in virsh(f"{kind}list", "--all", "--name").split():
-            if name.startswith(PREFIX):
-                virsh(stop, name)
-                virsh(f"{kind}undefine", name, *(["--nvram"] if not kind else []))
+    secrets, *listed = virsh_each("secret-list", *(f"{kind}list --all --name" for kind in KINDS))
+    if PREFIX in secrets:
+        remove_secrets()
+    for kind, names in zip(KINDS, listed, strict=True):
+        for name in filter(lambda name: name.startswith(PREFIX), names.split()):
+            nvram = "" if kind else " --nvram"
+            virsh_each(f"{kind}destroy {name}", f"{kind}undefine {name}{nvram}")
 
 
 @pytest.fixture
@@ -184,3 +221,72 @@ def folder():
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir="/var/tmp") as name:
         os.chmod(name, 0o755)
         yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def cloud_image(guest_kernel):
+    """A Debian with cloud-init: :class:`cloud_image.CloudImage`; back its disks by it."""
+    with cloud.image(guest_kernel.kernel) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def talking_initramfs():
+    """The path of an initramfs with a guest agent: see :mod:`talking`."""
+    with tempfile.TemporaryDirectory(prefix="salt-kvm-talking-", dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        made = initramfs(talking.root(folder / "root"), talking.INIT, talking.MODULES)
+        (folder / "initramfs").write_bytes(made)
+        yield folder / "initramfs"
+
+
+@pytest.fixture
+def talks(guest_kernel, talking_initramfs, folder, network):
+    """The fields of a guest that can be seen and talked to."""
+    return {
+        "name": f"{PREFIX}talks",
+        "virt_type": "auto",
+        "memory": "256MiB",
+        "disks": [],
+        "interfaces": [{"network": network}],
+        "graphics": [{"type": "vnc", "listen": "127.0.0.1", "password": "first"}],
+        "serial": [{"log": str(folder / "serial.log")}],
+        "os": {
+            "kernel": guest_kernel.kernel,
+            "initrd": str(talking_initramfs),
+            "cmdline": f"{guest_kernel.arguments} net.ifnames=0",
+        },
+    }
+
+
+@pytest.fixture
+def small(folder):
+    """A file system of 16 MiB, and its filler: free space is what a test leaves."""
+    disk, mounted = folder / "disk", folder / "small"
+    with disk.open("wb") as file:
+        file.truncate(16 * MIB)
+    made = subprocess.run(
+        ["mkfs.ext4", "-q", "-m", "0", str(disk)], capture_output=True, check=False
+    )
+    mounted.mkdir()
+    mount = subprocess.run(["mount", "-o", "loop", disk, mounted], capture_output=True, check=False)
+    if made.returncode or mount.returncode:
+        pytest.skip("no loop device can be mounted here")
+    mounted.chmod(0o755)
+
+    def leave(free):
+        filler = mounted / "filler"
+        filler.unlink(missing_ok=True)
+        with filler.open("wb", buffering=0) as file:
+            for _ in range(3):
+                # What was removed is not free before that is on the disk.
+                subprocess.run(["sync", "--file-system", mounted], check=True)
+                with suppress(OSError):
+                    while (take := shutil.disk_usage(mounted).free - free) > 0:
+                        file.write(b"\1" * min(take, 64 * 1024))
+        subprocess.run(["sync", "--file-system", mounted], check=True)
+        assert shutil.disk_usage(mounted).free <= free + 64 * 1024
+
+    yield SimpleNamespace(root=mounted, leave=leave)
+    subprocess.run(["umount", str(mounted)], check=True)

@@ -5,8 +5,10 @@ import os
 import subprocess
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from .conftest import PREFIX, nat, photograph, virsh
+from .daemon import Daemon
 
 NAME = f"{PREFIX}bad"
 NETWORK = f"{PREFIX}badnet"
@@ -168,6 +170,7 @@ def test_a_dry_run_before_a_file_is_installed_is_not_red(run, due, result):
     dry.states.pack["__running__"] = {f"{due}_|-earlier_|-earlier_|-run": {"result": None}}
     told = dry("kvm_domain.running", name=NAME, memory="64MiB", cdrom="/nowhere.iso")
     assert told["result"] is result
+    assert bool(told["changes"]) is (result is None)
     assert "/nowhere.iso is not there" in told["comment"]
 
 
@@ -226,3 +229,78 @@ def test_not_root(run):
         assert "run as root" in told["comment"]
     assert NAME not in virsh("net-list", "--all", "--name").split()
     assert not os.path.exists("/x.raw")
+
+
+OTHER = f"{PREFIX}other"
+EDIT = f"virsh edit {OTHER}"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """One without the guests of other tests, whose disks nobody could tell from this one's."""
+    made = Daemon(tmp_path_factory.mktemp("libvirtd"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def unreadable(daemon, folder):
+    """Somebody's guest whose metadata has a prefix that nothing declares, as libvirt lets it."""
+    document = folder / "other.xml"
+    document.write_text(
+        f"<domain type='qemu'><name>{OTHER}</name><memory>65536</memory><os><type>hvm</type></os>"
+        "<metadata><a:b xmlns:a='urn:a'><c:d/></a:b></metadata></domain>"
+    )
+    daemon.virsh("define", str(document))
+    yield daemon
+    daemon.empty()
+
+
+@pytest.mark.parametrize("state", ["present", "running", "stopped", "absent"])
+def test_a_document_that_can_not_be_read(run, unreadable, state):
+    before = unreadable.everything()
+    assert list(before) == [OTHER]
+    fields = {} if state == "absent" else {"memory": "32MiB", "disks": []}
+    for test in (True, False):
+        told = run(test=test)(
+            f"kvm_domain.{state}", name=OTHER, connection=unreadable.uri, **fields
+        )
+        # To remove a definition it need not be read.
+        if state != "absent":
+            assert (told["result"], told["changes"]) == (False, {})
+            assert f"the domain {OTHER} can't be read: unbound prefix" in told["comment"]
+            assert EDIT in told["comment"]
+            assert unreadable.everything() == before
+    assert (OTHER in unreadable.names()) is (state != "absent"), told
+
+
+def test_a_document_of_another_that_can_not_be_read(run, unreadable, folder):
+    """Whether a new disk is another guest's can't be told then; a guest without one is made."""
+    (folder / "a.raw").write_bytes(b"\0" * 1024**2)
+    fields = {"name": NAME, "memory": "32MiB", "virt_type": "auto", "connection": unreadable.uri}
+    disk = {"disks": [{"path": f"{folder}/a.raw"}]}
+    told = run()("kvm_domain.present", **fields, **disk)
+    assert (told["result"], told["changes"]) == (False, {})
+    assert EDIT in told["comment"]
+    assert run()("kvm_domain.present", **fields)["result"] is True
+
+
+def test_what_a_document_is_that_can_not_be_read(modules, unreadable):
+    for function in ("info", "xml"):
+        with pytest.raises(CommandExecutionError, match=EDIT):
+            modules[f"kvm_domain.{function}"](OTHER, connection=unreadable.uri)
+    assert modules["kvm_domain.list"](connection=unreadable.uri)[OTHER] == "off"
+
+
+def test_a_volume_whose_name_is_no_text(run, modules, folder):
+    """A file that came into a pool's directory; libvirt's Python can't say its name."""
+    pool = f"{PREFIX}badpool"
+    made = run()("kvm_pool.running", name=pool, path=str(folder))
+    assert made["result"] is True
+    (folder / os.fsdecode(b"a\xff.raw")).write_bytes(b"x")
+    virsh("pool-refresh", pool)
+    with pytest.raises(CommandExecutionError, match=r"a\\xff\.raw.* is no UTF-8; rename that"):
+        modules["kvm_volume.list"](pool)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 import pytest
 
-from salt_kvm.backend import hypervisor
+from salt_kvm.backend.virt import hypervisor
 
 from .conftest import PREFIX, SUBNET
 from .daemon import Daemon

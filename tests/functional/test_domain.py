@@ -260,6 +260,30 @@ def test_absent_handles_what_libvirt_keeps_beside_a_domain(converge, run, folder
     assert os.path.exists(disk["path"])
 
 
+def test_absent_removes_the_record_of_a_checkpoint(converge, run, folder):
+    """A running guest has it; libvirt keeps it beside the definition."""
+    disk = {"path": f"{folder}/a.qcow2", "format": "qcow2", "size": "1MiB"}
+    run()("kvm_domain.running", name=NAME, memory="32MiB", disks=[disk])
+    assert "created" in virsh("checkpoint-create-as", NAME, "one")
+    converge("kvm_domain.absent", name=NAME, timeout=0, force=True, disks="delete")
+    assert NAME not in virsh("list", "--all", "--name").split()
+    assert not os.path.exists(disk["path"])
+
+
+def test_a_restart_that_the_guest_does_not_hear_takes_the_change_back(run, guest):
+    """It has no operating system; what waits for the start that did not come is not defined."""
+    run()("kvm_domain.running", **guest)
+    before = [virsh("dumpxml", *flag, guest["name"]) for flag in ((), ("--inactive",))]
+    more = {**guest, "memory": "96MiB", "restart": True}
+    told = run()("kvm_domain.running", **more, timeout=1)
+    assert (told["result"], told["changes"]) == (False, {})
+    assert "still running 1 s after it was asked to power off" in told["comment"]
+    assert [virsh("dumpxml", *flag, guest["name"]) for flag in ((), ("--inactive",))] == before
+    told = run()("kvm_domain.running", **more, timeout=1, force=True)
+    assert told["changes"]["state"] == {"old": "running", "new": "restarted"}
+    assert "Waits" not in told["comment"]
+
+
 def test_a_password_for_a_console_that_has_none_waits(converge, guest):
     converge("kvm_domain.running", **guest)
     guest["graphics"][0]["password"] = "first"

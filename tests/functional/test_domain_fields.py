@@ -1,11 +1,14 @@
 """Typed fields on running guests: what libvirt writes into a live document is no drift."""
 
 import os
-import time
+import shutil
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from waiting import wait_for
 
 from .conftest import virsh
 
@@ -160,13 +163,95 @@ def test_secure_boot_and_a_tpm(converge, guest, folder):
     seen = no_drift(converge, fields)
     assert seen.find("os/loader").get("secure") == "yes"
     assert seen.find("devices/tpm/backend").attrib["type"] == "emulator"
-    wait_for(log, b"BdsDxe")
+    says(log, b"BdsDxe")
     assert "Waits" not in converge("kvm_domain.running", **fields)["comment"]
 
 
-def wait_for(log, text):
+BOOT = Path(__file__).parents[2] / ".cache" / "guest" / "boot"
+MENU = """set timeout=0
+menuentry a {{
+  linux /vmlinuz {arguments} loglevel=7
+  initrd /initramfs
+}}
+"""
+
+
+def boot_disk(guest_kernel, path, loader):
+    """A disk that firmware boots: ``loader``, GRUB, and the tests' kernel with its initramfs."""
+    menu = path.with_name("grub.cfg")
+    menu.write_text(MENU.format(arguments=guest_kernel.arguments))
+    files = {
+        "::/EFI/BOOT/BOOTX64.EFI": loader,
+        "::/EFI/BOOT/grubx64.efi": BOOT / "grubx64.efi",
+        "::/EFI/debian/grub.cfg": menu,
+        "::/vmlinuz": guest_kernel.kernel,
+        "::/initramfs": guest_kernel.initramfs,
+    }
+    path.write_bytes(b"")
+    os.truncate(path, 64 * 1024**2)
+    commands = [["mformat", "-F"], ["mmd", "::/EFI", "::/EFI/BOOT", "::/EFI/debian"]]
+    commands += [["mcopy", str(source), target] for target, source in files.items()]
+    for program, *arguments in commands:
+        subprocess.run([program, "-i", str(path), *arguments], check=True)
+
+
+SECURE = {
+    "memory": "512MiB",
+    "os": {"firmware": "efi", "secure_boot": True, "enrolled_keys": True},
+    "features": {"smm": True},
+    "tpm": True,
+}
+
+
+@pytest.mark.skipif(not FIRMWARE.exists(), reason="ovmf is not installed")
+@pytest.mark.skipif(not BOOT.is_dir(), reason=f"no boot loaders in {BOOT}; tools/test fetches them")
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_system_boots_securely_and_only_a_signed_one(
+    converge, guest, guest_kernel, folder, signed
+):
+    """Firmware, shim, GRUB and kernel, each of which checks the next; and the TPM is there."""
+    program = bytearray((BOOT / "shimx64.efi").read_bytes())
+    program[len(program) // 2] ^= not signed
+    loader = folder / "loader.efi"
+    loader.write_bytes(program)
+    boot_disk(guest_kernel, folder / "a.raw", loader)
+    log = folder / "serial.log"
+    fields = {**guest, **SECURE, "serial": [{"type": "pty", "log": str(log)}]}
+    seen = no_drift(converge, fields)
+    if not signed:
+        says(log, b"Access Denied")
+        assert b"tick" not in log.read_bytes()
+        return
+    says(log, b"tick")
+    told = log.read_bytes()
+    assert b"Secure boot enabled" in told
+    assert b"TPMEventLog=" in told
+    off = {**fields, "timeout": 120}
+    converge("kvm_domain.stopped", **off)
+    before = kept(guest["name"], seen)
+    converge("kvm_domain.stopped", **{**off, "vcpus": 2, "title": "new"})
+    assert ET.fromstring(virsh("dumpxml", guest["name"])).findtext("vcpu") == "2"
+    assert kept(guest["name"], seen) == before
+
+
+def test_what_a_tpm_holds_outlives_its_domain(converge, guest):
+    converge("kvm_domain.running", **guest, tpm=True)
+    uuid = ET.fromstring(virsh("dumpxml", guest["name"])).findtext("uuid")
+    held = Path("/var/lib/libvirt/swtpm", uuid)
+    assert list(held.rglob("*.permall"))
+    converge("kvm_domain.absent", name=guest["name"], timeout=0, force=True)
+    assert list(held.rglob("*.permall"))
+    shutil.rmtree(held)
+
+
+def kept(name, document):
+    """The variables of a guest's firmware and what its TPM holds, which no redefinition touches."""
+    nvram = Path(f"/var/lib/libvirt/qemu/nvram/{name}_VARS.fd")
+    tpm = list(Path("/var/lib/libvirt/swtpm", document.findtext("uuid")).rglob("*.permall"))
+    assert len(tpm) == 1
+    return {path: path.read_bytes() for path in (nvram, *tpm)}
+
+
+def says(log, text):
     """The firmware writes to the serial port what it tries to boot from."""
-    end = time.monotonic() + 90
-    while text not in log.read_bytes():
-        assert time.monotonic() < end, log.read_bytes()
-        time.sleep(0.2)
+    wait_for(lambda: text in log.read_bytes(), log.read_bytes)

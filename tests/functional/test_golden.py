@@ -4,13 +4,16 @@ import subprocess
 from xml.etree import ElementTree as ET
 
 import pytest
-from unit.golden_cases import FACTS, cases, document
 
 from salt_kvm import converge
-from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.backend.virt.hypervisor import Hypervisor
 from salt_kvm.plan.domain import DomainSeen
 from salt_kvm.plan.pool import PoolSeen
+from salt_kvm.plan.seed import SeedSeen, placed
 from salt_kvm.seen import FileSeen
+from salt_kvm.spec.convert import convert
+from salt_kvm.spec.domain import Domain
+from unit.golden_cases import FACTS, cases, document
 
 from .conftest import BRIDGE, PREFIX, virsh
 
@@ -72,7 +75,9 @@ def seen_as(noun, observed, fields):
             for disk in fields.get("disks") or []
             if "size" in disk
         }
-        return DomainSeen(observed, images, FACTS)
+        places, _gone = placed(observed.name, convert(Domain, fields, ""), observed)
+        seeds = tuple(SeedSeen(place, {}, {}) for place in places)
+        return DomainSeen(observed, images, FACTS, seeds=seeds)
     if noun == "pool":
         return PoolSeen(observed, directory(fields), NoDevices())
     return observed

@@ -2,22 +2,16 @@
 
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from waiting import wait_for
 
 from .conftest import PREFIX, SUBNET, virsh
 
 NAME = f"{PREFIX}guest"
 ISO = "/usr/lib/ipxe/ipxe.iso"
-
-
-def wait_for(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -47,16 +41,23 @@ def test_a_guest_boots_and_powers_off_when_it_is_asked(converge, booting):
     text = log.read_text()
     assert "salt-kvm guest up" in text
     assert "net.ifnames=0 biosdevname=0" in text
-    stopped = converge("kvm_domain.stopped", **booting, timeout=60)
+    stopped = converge("kvm_domain.stopped", **booting, timeout=300)
     assert stopped["changes"] == {"state": {"old": "running", "new": "off"}}
     assert "power button" in log.read_text()
+
+
+def test_a_guest_that_starts_up_is_asked_until_it_hears(run, booting):
+    """Before its system is up nobody sees the power button."""
+    run()("kvm_domain.running", **booting)
+    told = run()("kvm_domain.stopped", **booting, timeout=90)
+    assert told["result"] is True, told["comment"]
 
 
 def test_shutdown_returns_when_the_guest_is_off(run, modules, booting):
     run()("kvm_domain.running", **booting)
     log = Path(booting["serial"][0]["log"])
     wait_for(lambda: "tick 1" in log.read_text(), "the guest's userspace")
-    assert modules["kvm_domain.shutdown"](NAME, timeout=60) is True
+    assert modules["kvm_domain.shutdown"](NAME, timeout=300) is True
     assert virsh("domstate", NAME).strip() == "shut off"
     assert modules["kvm_domain.shutdown"](NAME) is False
 
@@ -91,7 +92,7 @@ def test_leases_are_those_that_dnsmasq_gave(run, modules, guest):
     run()("kvm_domain.running", cdrom=ISO, **guest)
     network = guest["interfaces"][0]["network"]
     (card,) = modules["kvm_domain.info"](guest["name"])["interfaces"]
-    wait_for(lambda: modules["kvm_network.leases"](network), "a DHCP lease", 120)
+    wait_for(lambda: modules["kvm_network.leases"](network), "a DHCP lease")
     (lease,) = modules["kvm_network.leases"](network)
     assert lease["mac"] == card["mac"]["address"]
     assert lease["ipaddr"].startswith(f"{SUBNET}.")

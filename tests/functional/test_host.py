@@ -7,6 +7,9 @@ import pytest
 import salt.client
 import salt.config
 import salt.loader
+import salt.output
+import yaml
+from salt.exceptions import CommandExecutionError
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "qemu+unix:///system?socket=/nonexistent"
@@ -52,6 +55,15 @@ def test_check(modules):
     assert all((row["cure"] == "") is (row["result"] == "pass") for row in rows)
 
 
+def test_checks_and_capacity_are_text_on_a_terminal(modules, opts):
+    for function in ("kvm_host.check", "kvm_host.capacity"):
+        outputter = modules[function].__globals__["__outputter__"][function.partition(".")[2]]
+        text = salt.output.out_format({"local": modules[function]()}, outputter, opts)
+        assert text.startswith("local:\n  ")
+        assert "{" not in text
+        assert "None" not in text
+
+
 def test_version_shows_both_halves(modules):
     found = modules["kvm_host.version"]()
     assert found["one_form"] is True
@@ -89,6 +101,26 @@ def test_every_fault_of_the_minions_own_pillar(minion):
     assert by_id["kvm-valid"]["result"] is False
     assert "did you mean 'host'" in by_id["kvm-valid"]["comment"]
     assert "kvm-host-packages" not in by_id
+
+
+@pytest.mark.parametrize("kind", ["networks", "pools", "domains"])
+def test_what_yaml_makes_of_a_name_is_none(modules, kind):
+    (section,) = yaml.safe_load(
+        f"[{{{kind}: {{on: {{}}, no: {{}}, null: {{}}, 1.10: {{}}, 5: {{}}}}}}]"
+    )
+    faults = [fault for fault in modules["kvm_host.validate"](section) if "is no name" in fault]
+    told = [fault.partition(" is no name; YAML reads on")[0] for fault in faults]
+    assert told == [f"kvm:{kind} (a key): {key}" for key in (True, False, None, 1.1)]
+    with pytest.raises(CommandExecutionError, match="so write it in quotes"):
+        modules["kvm_host.plan"](section)
+
+
+@pytest.mark.parametrize("address", [5, True, ["qemu:///system"]])
+def test_an_address_that_is_no_text(minion, address):
+    caller = minion({"connection": address})
+    (ret,) = caller.cmd("state.single", "kvm_host.valid", "valid").values()
+    assert ret["result"] is False
+    assert ret["comment"].startswith("kvm:connection: Expected 'str', not ")
 
 
 def test_nothing_is_to_do_on_this_host(minion):

@@ -44,6 +44,17 @@ def test_owner_group_and_mode(converge, folder):
     }
 
 
+def test_an_owner_may_be_a_number_also_with_zeros_before_it(converge, run, folder):
+    path = str(folder / "a.raw")
+    converge("kvm_image.present", name=path, size="1MiB", owner="007", group="0")
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == (7, 0)
+    converge("kvm_image.present", name=path, owner=8, group=9)
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == (8, 9)
+    told = run()("kvm_image.present", name=path, owner="9" * 5000)
+    assert told["result"] is False
+    assert "is no number of a user" in told["comment"]
+
+
 @pytest.mark.parametrize("fields", [{"format": "qcow2"}, {"size": "512KiB"}])
 def test_data_is_never_touched_to_please_a_declaration(run, folder, fields):
     path = folder / "a.raw"
@@ -61,3 +72,22 @@ def test_create_refuses_what_is_there(modules, folder):
     path = str(folder / "a.raw")
     assert modules["kvm_image.create"](path, size="1MiB") is True
     assert modules["kvm_image.create"](path, size="1MiB") is False
+
+
+def test_an_image_that_gets_no_second_name_is_removed_all_the_same(converge, full):
+    """A full file system has no room to keep it until the run is over."""
+    converge("kvm_image.absent", name=str(full / "a.raw"))
+    assert not (full / "a.raw").exists()
+
+
+@pytest.fixture
+def full(folder):
+    """A file system that has no inode left for another name's directory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=2", "tmpfs", folder], check=True)
+    try:
+        (folder / "a.raw").write_bytes(b"\0" * 1024)
+        with pytest.raises(OSError, match="No space left"):
+            (folder / "more").mkdir()
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)

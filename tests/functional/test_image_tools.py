@@ -3,13 +3,18 @@
 import json
 import os
 import subprocess
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import salt.loader
 from salt.exceptions import CommandExecutionError
 
-from .conftest import PREFIX, virsh
+from salt_kvm.backend.storage.store import Entry
+from waiting import wait_for
+
+from .conftest import PREFIX, in_child, virsh
 from .test_image_change import MIB, holds, made, qemu_img, told, write
 from .test_image_untrusted import qcow2_with_backing
 
@@ -82,6 +87,40 @@ def test_rebase_and_commit(image, folder):
     assert holds(base, "raw", MIB, 9)
     with pytest.raises(CommandExecutionError, match="stands on no other image"):
         image.commit(str(base))
+
+
+def test_nothing_is_written_into_the_store(image, make, run, folder):
+    """A clone elsewhere, of no domain, is seen by nobody who looks for what stands on an image."""
+    (folder / "far").mkdir()
+    one, two = folder / "one.qcow2", folder / "far" / "two.qcow2"
+    for path in (one, two):
+        make(name=str(path), format="qcow2", source=base(folder, "base"))
+    write(one, "qcow2", 0, 9)
+    entry = image.store()[0]["path"]
+    was = Path(entry).read_bytes()
+    with pytest.raises(CommandExecutionError, match="is in the store"):
+        image.commit(str(one), format="qcow2")
+    with pytest.raises(CommandExecutionError, match="is in the store"):
+        image.snapshot_create(entry, "s")
+    with pytest.raises(CommandExecutionError, match="is in the store"):
+        image.resize(entry, "512KiB", shrink=True)
+    assert Path(entry).read_bytes() == was
+    assert holds(two, "qcow2", 0, sum(b"base") % 255)
+
+
+@pytest.mark.parametrize("path", ["a.qcow2", "a\0b", 5, ""])
+def test_what_is_no_path_is_told(image, folder, path):
+    source = made(folder, "qcow2")
+    with pytest.raises(CommandExecutionError, match="is no absolute path"):
+        image.info(path)
+    with pytest.raises(CommandExecutionError, match="is no absolute path"):
+        image.convert(str(source), path, "raw")
+
+
+def test_an_unsafe_rebase_needs_a_format(image, folder):
+    top = made(folder, "qcow2")
+    with pytest.raises(CommandExecutionError, match="backing_format: needed"):
+        image.rebase(str(top), f"{folder}/base.raw", format="qcow2", unsafe=True)
 
 
 def test_check_and_repair(image, folder):
@@ -242,6 +281,30 @@ def test_only_what_nothing_stands_on_is_pruned(image, make, run, folder):
     # It is fetched again where it is wanted again.
     make(name=f"{folder}/again.raw", source=f"{folder}/second")
     assert len(image.store()) == 4
+
+
+def test_prune_waits_for_the_clone_that_is_just_being_made(image, make, folder, monkeypatch):
+    """Between the look for an entry and the note of its clone nothing stands on it."""
+    make(name=f"{folder}/one.raw", source=base(folder, "base"), clone="copy")
+    (folder / "reached").mkdir()
+    add_clone = Entry.add_clone
+
+    def slowly(entry, path):
+        (folder / "reached" / "it").touch()
+        time.sleep(2)
+        add_clone(entry, path)
+
+    def clone():
+        monkeypatch.setattr(Entry, "add_clone", slowly)
+        make(name=f"{folder}/two.qcow2", format="qcow2", source=f"{folder}/base")
+
+    child = in_child(clone)
+    wait_for((folder / "reached" / "it").exists, "the clone")
+    pruned = image.prune(remove=True)
+    child.join()
+    assert (pruned["entries"], pruned["kept"]) == ([], 1)
+    check = ["qemu-img", "check", "-q", "-f", "qcow2", f"{folder}/two.qcow2"]
+    subprocess.run(check, check=True)
 
 
 def test_a_clone_on_a_file_system_that_is_not_mounted_counts(image, make, folder):

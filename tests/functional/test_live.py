@@ -1,11 +1,12 @@
 """What is changed on a running guest, one that answers: its kernel sees devices come and go."""
 
 import json
-import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from waiting import wait_for
 
 from .conftest import PREFIX, virsh
 
@@ -43,10 +44,7 @@ def fields(guest_kernel, folder, network):
 def running(converge, fields):
     converge("kvm_domain.running", **fields)
     log = Path(fields["serial"][0]["log"])
-    end = time.monotonic() + 60
-    while "tick" not in log.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    wait_for(lambda: "tick" in log.read_text(), log.read_text)
     return virsh("domid", NAME)
 
 
@@ -154,20 +152,75 @@ def test_a_guest_gets_its_share_of_the_host(converge, fields, running):
 
 
 def test_what_libvirt_refuses_waits(converge, run, fields, running):
-    """No scheduler here has weights: the dry run can't know, but from then on it does."""
-    device = next(f"/dev/{p.name}" for p in Path("/sys/block").iterdir() if p.name[:2] != "lo")
-    more = {**fields, "blkiotune": {"devices": [{"path": device, "weight": 200}]}, "title": "new"}
+    """A guest whose memory is not shared takes no folder: from then on the dry run knows."""
+    folder = {"source": str(Path(fields["disks"][0]["path"]).parent), "target": "shared"}
+    more = {
+        **fields,
+        "memory_backing": {"source": "memfd", "access": "shared"},
+        "filesystems": [{**folder, "driver": "virtiofs"}],
+        "title": "new",
+    }
     told = run()("kvm_domain.running", **more)
     assert told["result"] is True, told["comment"]
     for _ in range(2):
         told = converge("kvm_domain.running", **more)
         assert told["changes"] == {}
-        assert "Waits for the next start: live/blkiotune/device" in told["comment"]
-        assert "(setting the blkiotune of domain" in told["comment"]
+        assert "live/devices/filesystem" in told["comment"].partition("Waits for")[2]
+        assert "(attaching a device to domain" in told["comment"]
     live, inactive = documents()
-    assert inactive.findtext("blkiotune/device/weight") == "200"
+    assert inactive.find("devices/filesystem") is not None
     assert live.findtext("title") == "new"
     assert virsh("domid", NAME) == running
+    told = converge("kvm_domain.running", **more, restart=True, timeout=300)
+    assert "Waits" not in told["comment"]
+    assert documents()[0].find("devices/filesystem") is not None
+
+
+def test_a_memory_module_waits_for_slots(converge, fields, running):
+    more = {
+        **fields,
+        "memory": "384MiB",
+        "cpu": {"numa": [{"id": 0, "cpus": "0-1", "memory": "256MiB"}]},
+        "memory_hotplug": {"size": "1GiB", "slots": 2},
+        "memory_devices": [{"model": "dimm", "size": "128MiB", "node": 0}],
+    }
+    told = converge("kvm_domain.running", **more)
+    assert "(the guest has no NUMA cells)" in told["comment"]
+    told = converge("kvm_domain.running", **more, restart=True, timeout=300)
+    assert "Waits" not in told["comment"]
+    assert [each["data"]["size"] for each in qmp("query-memory-devices")] == [128 * 1024**2]
+
+
+def weighed(fields, network):
+    """No scheduler of a device has weights here."""
+    device = next(f"/dev/{p.name}" for p in Path("/sys/block").iterdir() if p.name[:2] != "lo")
+    return {"blkiotune": {"devices": [{"path": device, "weight": 200}]}}
+
+
+def throttled(fields, network):
+    """This kernel has none of the queueing disciplines that a card is throttled by."""
+    return {"interfaces": [{"network": network, "bandwidth": {"outbound": {"average": 100}}}]}
+
+
+@pytest.mark.parametrize("limited", [weighed, throttled])
+def test_what_would_keep_the_guest_from_starting_fails(run, fields, running, network, limited):
+    """The host sets it in the same way at a start: to let it wait would be a trap."""
+    more = {**fields, "title": "new", **limited(fields, network)}
+    before = [ET.tostring(document) for document in documents()]
+    for test in (True, False):
+        told = run(test=test)("kvm_domain.running", **more)
+        assert (told["result"], bool(told["changes"])) == ((None, True) if test else (False, False))
+    assert told["comment"].endswith("Nothing was left changed.")
+    assert [ET.tostring(document) for document in documents()] == before
+    assert virsh("domid", NAME) == running
+    # Were it defined, the guest would not come up again.
+    virsh("destroy", NAME)
+    told = run()("kvm_domain.running", **more)
+    assert told["result"] is False
+    assert "starting domain" in told["comment"]
+    assert run()("kvm_domain.running", **fields)["changes"] == {
+        "state": {"old": "off", "new": "running"}
+    }
 
 
 PLUGGED = {
@@ -279,10 +332,25 @@ def test_memory_waits_for_a_guest_without_a_balloon_driver(converge, fields, run
     assert virsh("domid", NAME) == running
 
 
+def test_what_is_taken_out_of_a_device_is_told_until_the_next_start(converge, fields, request):
+    """A list inside a device that stays: the definition has it no more, the guest still has."""
+    sound = {"model": "ich9", "codecs": ["duplex", "micro"]}
+    fields["sounds"] = [sound]
+    request.getfixturevalue("running")
+    less = {**fields, "sounds": [{**sound, "codecs": ["duplex"]}]}
+    for _ in range(2):
+        told = converge("kvm_domain.running", **less)
+        assert "Waits for the next start: live/devices/sound/codec" in told["comment"]
+    live, inactive = documents()
+    assert [len(each.findall("devices/sound/codec")) for each in (live, inactive)] == [2, 1]
+    told = converge("kvm_domain.running", **less, restart=True, timeout=300)
+    assert "Waits" not in told["comment"]
+
+
 def test_restart_brings_what_waits(converge, fields, running):
     told = converge("kvm_domain.running", **fields, machine=None, cpu="Nehalem")
     assert "Waits" in told["comment"]
-    restarted = converge("kvm_domain.running", **fields, cpu="Nehalem", restart=True, timeout=60)
+    restarted = converge("kvm_domain.running", **fields, cpu="Nehalem", restart=True, timeout=300)
     assert "Shut down" in restarted["comment"]
     assert "Waits" not in restarted["comment"]
     assert virsh("domid", NAME) != running
@@ -318,10 +386,7 @@ def test_a_disk_whose_place_is_needed_is_kept_by_a_guest_that_is_not_up(run, fie
             assert _sources(was) == _sources(now)
     finally:
         virsh("resume", NAME)
-    end = time.monotonic() + 60
-    while _sources(documents()[0]):
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    wait_for(lambda: not _sources(documents()[0]), "the guest's answer")
     told = run()("kvm_domain.running", **fields)
     assert told["result"] is True, told["comment"]
     assert [_sources(document) for document in documents()] == [[str(other)]] * 2
@@ -335,7 +400,7 @@ def _sources(document):
 def test_a_watch_restarts_a_running_guest_gracefully(run, fields, running):
     """As Salt calls it when what the state watches has changed."""
     for test in (True, False):
-        told = run(test=test)("kvm_domain.mod_watch", sfun="running", timeout=60, **fields)
+        told = run(test=test)("kvm_domain.mod_watch", sfun="running", timeout=300, **fields)
         assert told["changes"] == {"state": {"old": "running", "new": "restarted"}}, told
         assert told["result"] is (None if test else True)
     assert virsh("domid", NAME) not in (running, "-")

@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.backend.virt.hypervisor import Hypervisor
 from salt_kvm.errors import ApplyError
+from waiting import wait_for
 
 from .conftest import BRIDGE, PREFIX, ROOT, SUBNET, nat, virsh
 
@@ -71,10 +72,7 @@ def ask(name, kind=A):
 
 def told(name, kind, part):
     """Wait for dnsmasq to have read its files again."""
-    end = time.monotonic() + 10
-    while (part is None) != (ask(name, kind) is None):
-        assert time.monotonic() < end, (name, part)
-        time.sleep(0.1)
+    wait_for(lambda: (part is None) == (ask(name, kind) is None), (name, part))
     assert part is None or part in ask(name, kind)
 
 
@@ -144,7 +142,9 @@ EDITS = {
     ),
     "several addresses": (
         {"ip": None, "dhcp": None, "ips": [
-            {"address": "fd00:5f::1/64", "dhcp": {"ranges": ["fd00:5f::10-fd00:5f::20"]}},
+            {"address": "fd00:5f::1/64", "dhcp": {
+                "ranges": ["fd00:5f::10-fd00:5f::20"], "hosts": [],
+            }},
             {"address": f"{GATEWAY}/24", "dhcp": dhcp(ONE)},
         ]},
         {"ip": None, "dhcp": None, "ips": [
@@ -444,12 +444,8 @@ def reach(word):
     return f"{ping}; echo {word}-$((40 + 2))"
 
 
-def heard(log, pattern, seconds=60):
-    end = time.monotonic() + seconds
-    while (found := re.search(pattern, log.read_text(errors="replace"))) is None:
-        assert time.monotonic() < end, f"no {pattern!r} in:\n{log.read_text(errors='replace')}"
-        time.sleep(0.2)
-    return found
+def heard(log, pattern):
+    return wait_for(lambda: re.search(pattern, log.read_text(errors="replace")), log.read_text)
 
 
 def test_a_guest_gets_its_lease_and_is_reached_again_after_a_restart(
@@ -460,11 +456,16 @@ def test_a_guest_gets_its_lease_and_is_reached_again_after_a_restart(
     converge("kvm_network.running", name=NET, **{**nat(), "dhcp": dhcp((1, 77, {}))})
     talking(f"ip link set eth0 up; {ask_for}", f"leased {re.escape(SUBNET)}.77")
     talking(reach("first"), "first-42")
-    assert [lease["ipaddr"] for lease in modules["kvm_network.leases"](NET)] == [f"{SUBNET}.77"]
+    # dnsmasq answers a guest before libvirt has noted the lease.
+    wait_for(lambda: leased(modules) == [f"{SUBNET}.77"], "its lease is noted")
     changed = {**nat(), "dhcp": dhcp((1, 78, {})), "domain": "lab.example", "restart": True}
     converge("kvm_network.running", name=NET, **changed)
     # Its link was not taken down, so it goes on with the address that it has.
     talking(reach("second"), "second-42")
     talking(f"ip addr flush dev eth0; {ask_for}", f"leased {re.escape(SUBNET)}.78")
     talking(reach("third"), "third-42")
-    assert f"{SUBNET}.78" in [lease["ipaddr"] for lease in modules["kvm_network.leases"](NET)]
+    wait_for(lambda: f"{SUBNET}.78" in leased(modules), "the new lease is noted")
+
+
+def leased(modules):
+    return [lease["ipaddr"] for lease in modules["kvm_network.leases"](NET)]

@@ -1,5 +1,6 @@
 """Pools on a real libvirtd."""
 
+import os
 import subprocess
 
 import pytest
@@ -21,6 +22,36 @@ def test_life_of_a_pool(converge, modules, folder):
     converge("kvm_pool.present", name=NAME, path=f"{path}/", autostart=False)
     converge("kvm_pool.absent", name=NAME)
     assert (path / "data.raw").read_bytes() == b"data"
+
+
+LEFT = {
+    "a file": lambda path: path.touch(),
+    "a special file": os.mkfifo,
+    "a link to nowhere": lambda path: path.symlink_to(path.with_name("nowhere")),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_a_path_that_is_no_directory_is_told_by_a_dry_run_too(run, folder, what):
+    path = folder / "images"
+    LEFT[what](path)
+    for test in (True, False):
+        told = run(test=test)("kvm_pool.running", name=NAME, path=str(path))
+        assert (told["result"], told["changes"]) == (False, {})
+        assert f"{path} is {what}" in told["comment"]
+
+
+def test_volumes_stay_where_their_directory_cannot_go(converge, run, folder):
+    """libvirt lists no pipe; the directory is removed last."""
+    path = folder / "images"
+    converge("kvm_pool.running", name=NAME, path=str(path))
+    virsh("vol-create-as", NAME, "one.raw", "1M")
+    os.mkfifo(path / "pipe")
+    for test in (True, False):
+        told = run(test=test)("kvm_pool.absent", name=NAME, data="delete")
+        assert (told["result"], told["changes"]) == (False, {})
+        assert f"pool {NAME} holds pipe, which libvirt does not list" in told["comment"]
+    assert {each.name for each in path.iterdir()} == {"one.raw", "pipe"}
 
 
 def test_another_path_keeps_the_uuid(converge, folder):
@@ -63,6 +94,10 @@ def test_a_pool_keeps_its_type(run, folder):
 
 
 def test_what_a_new_pool_needs_is_told(run, folder):
+    for test in (True, False):
+        told = run(test=test)("kvm_pool.running", name=NAME, path=f"{folder}/no/pool")
+        assert (told["result"], told["changes"]) == (False, {})
+        assert f"the directory {folder}/no is not there" in told["comment"]
     told = run()("kvm_pool.present", name=NAME, type="netfs", path=str(folder))
     for field in ("hosts", "dir"):
         assert f"kvm:pools:{NAME}:source:{field}: needed to make the pool" in told["comment"]
@@ -144,3 +179,27 @@ def test_absent_keeps_the_data_unless_told(run, converge, folder, guest):
     gone = converge("kvm_pool.absent", name=NAME, data="delete")
     assert {"volume[one.raw]", "volume[two.raw]", "data"} <= set(gone["changes"])
     assert not pool.exists()
+
+
+def test_a_watch_looks_anew_at_what_a_pool_holds(run, folder, guest):
+    """As Salt calls it when what the state watches has changed; a restart is asked for."""
+    pool = folder / "pool"
+    fields = {"name": NAME, "path": str(pool)}
+    watch = {**fields, "sfun": "running"}
+    assert run()("kvm_pool.running", **fields)["result"] is True
+    (pool / "new.raw").write_bytes(b"0" * 1024)
+    assert "new.raw" not in virsh("vol-list", NAME)
+    told = [run(test=test)("kvm_pool.mod_watch", **watch) for test in (True, False)]
+    assert [each["result"] for each in told] == [None, True]
+    assert told[0]["changes"] == told[1]["changes"] != {}
+    assert "new.raw" in virsh("vol-list", NAME)
+    told = run()("kvm_pool.mod_watch", **{**watch, "sfun": "present"})
+    assert (told["result"], told["changes"]) == (True, {})
+    told = run()("kvm_pool.mod_watch", **watch, restart=True)
+    assert told["changes"] == {"state": {"old": "running", "new": "restarted"}}
+    made = run()("kvm_domain.running", **{**guest, "disks": [{"path": f"{pool}/new.raw"}]})
+    assert made["result"] is True, made["comment"]
+    told = run()("kvm_pool.mod_watch", **watch, restart=True)
+    assert (told["result"], told["changes"]) == (False, {})
+    assert f"pool {NAME} is in use by {guest['name']}" in told["comment"]
+    assert run()("kvm_pool.mod_watch", **watch)["result"] is True

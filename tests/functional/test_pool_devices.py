@@ -1,14 +1,21 @@
 """Pools over block devices: loop devices, which are real to mkfs, parted, LVM and libvirt."""
 
+import fcntl
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import PREFIX, virsh
+from salt_kvm.backend.storage import begun, pool
+
+from .conftest import MIB, PREFIX, in_child, virsh
 
 NAME = f"{PREFIX}dev"
+# From Linux's loop.h.
+LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C80, 0x4C81
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def mounted(path):
     )
 
 
-@pytest.mark.parametrize(("format", "size"), [("ext4", 16), ("xfs", 320)])
+@pytest.mark.parametrize(("format", "size"), [("ext4", 16), ("xfs", 320), ("btrfs", 128)])
 def test_a_file_system_is_made_on_a_blank_device(converge, modules, folder, loop, format, size):
     device, path = loop(size), folder / "mnt"
     fields = {"type": "fs", "path": str(path), "source": {"device": device, "format": format}}
@@ -81,9 +88,12 @@ def test_btrfs_and_whatever_else_is_there_is_mounted_as_it_is(converge, folder, 
     assert "noatime" in Path("/proc/mounts").read_text().partition(str(path))[2].splitlines()[0]
 
 
-def test_a_device_that_holds_something_is_never_built_over_unasked(run, converge, folder, loop):
-    device, path = loop(16), folder / "mnt"
-    fields = {"type": "fs", "path": str(path), "source": {"device": device, "format": "ext4"}}
+@pytest.mark.parametrize("format", ["ext4", "btrfs"])
+def test_a_device_that_holds_something_is_never_built_over_unasked(
+    run, converge, folder, loop, format
+):
+    device, path = loop(128), folder / "mnt"
+    fields = {"type": "fs", "path": str(path), "source": {"device": device, "format": format}}
     for fill, told in (
         (["mkfs.ext2", "-q", device], "ext2"),
         (["sh", "-c", f"wipefs -qa {device}; parted -s {device} mklabel gpt"], "gpt, PMBR"),
@@ -108,7 +118,7 @@ def test_a_device_that_holds_something_is_never_built_over_unasked(run, converge
         assert head(device) == was
         assert NAME not in virsh("pool-list", "--all", "--name").split()
     changed = converge("kvm_pool.running", name=NAME, **fields, overwrite=True)
-    assert changed["changes"][f"contents[{device}]"] == {"old": "unknown data", "new": "ext4"}
+    assert changed["changes"][f"contents[{device}]"] == {"old": "unknown data", "new": format}
     (path / "data.raw").write_bytes(b"data")
     # Left in the pillar it does no harm to a pool that is as declared.
     converge("kvm_pool.stopped", name=NAME, **fields, overwrite=True)
@@ -147,12 +157,13 @@ def test_a_new_file_system_needs_its_format(run, folder, loop):
     assert f"kvm:pools:{NAME}:source:format: needed to build the pool" in told["comment"]
 
 
-def test_a_failed_build_takes_the_definition_back(run, folder, loop):
-    """XFS wants more room than this device has."""
+@pytest.mark.parametrize("format", ["xfs", "btrfs"])
+def test_a_failed_build_takes_the_definition_back(run, folder, loop, format):
+    """These want more room than this device has."""
     fields = {
         "type": "fs",
         "path": str(folder / "mnt"),
-        "source": {"device": loop(16), "format": "xfs"},
+        "source": {"device": loop(16), "format": format},
     }
     failed = run()("kvm_pool.running", name=NAME, **fields)
     assert (failed["result"], failed["changes"]) == (False, {})
@@ -160,6 +171,138 @@ def test_a_failed_build_takes_the_definition_back(run, folder, loop):
     assert "\n" not in failed["comment"]
     assert NAME not in virsh("pool-list", "--all", "--name").split()
     assert not (folder / "mnt").exists()
+
+
+def rewrite(device, at, data):
+    with open(device, "r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), data, at)
+        os.fsync(file.fileno())
+
+
+# By the format: what builds it, and the bytes that its program writes last, as they are before.
+HALVES = {
+    "ext4": (["mkfs", "-t", "ext4", "-F"], [], [(1024, bytes(1024))]),
+    "xfs": (["mkfs", "-t", "xfs", "-f"], [], [(126, b"\x01")]),
+    "btrfs": (["mkfs.btrfs", "-q", "-f"], [], [(64 * 1024 + 64, b"!BHRfS_M")]),
+    "gpt": (["parted", "-s"], ["mklabel", "gpt"], [(512, bytes(MIB - 512)), (-MIB, bytes(MIB))]),
+}
+
+
+@pytest.fixture
+def killed(monkeypatch, run):
+    """Return what lets a run die in the middle of a build: ``killed(device, format, **fields)``."""
+
+    def half(device, format):
+        program, arguments, last = HALVES[format]
+        subprocess.run([*program, device, *arguments], check=True, capture_output=True)
+        size = int(subprocess.check_output(["blockdev", "--getsize64", device]))
+        for at, data in last:
+            rewrite(device, at % size, data)
+
+    def go(device, format, fields):
+        def die():
+            def build(hypervisor, step):
+                half(device, format)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            monkeypatch.setattr(pool, "_build", build)
+            run()("kvm_pool.running", name=NAME, **fields)
+
+        child = in_child(die)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+
+    yield go
+    begun.end("qemu:///system", NAME)
+
+
+def fields_of(device, format, folder):
+    source = {"device": device, "format": format}
+    if format == "gpt":
+        return {"type": "disk", "source": source}
+    return {"type": "fs", "path": f"{folder}/mnt", "source": source}
+
+
+@pytest.mark.parametrize("format", HALVES)
+def test_a_build_that_was_cut_off_is_begun_anew(run, converge, folder, loop, killed, format):
+    """A record tells that what is there was begun here; without it the device is refused."""
+    device = loop(320)
+    fields = fields_of(device, format, folder)
+    killed(device, format, fields)
+    (record,) = (path for path in Path(begun.FOLDER).iterdir() if NAME in path.name)
+    kept = record.read_bytes()
+    record.unlink()
+    told = run(test=True)("kvm_pool.running", name=NAME, **fields)
+    if format != "xfs":
+        assert "is to be built, holds " in told["comment"]
+    record.write_bytes(kept)
+    made = converge("kvm_pool.running", name=NAME, **fields)
+    assert made["changes"][f"contents[{device}]"] == {"old": "half of it", "new": format}
+    assert format in signatures(device)
+    assert not record.exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "format", "told"),
+    [
+        ("another device", "ext4", "unknown data"),
+        ("a file system", "ext4", "ext2"),
+        ("data from its beginning on", "ext4", "unknown data"),
+        ("data behind a label", "gpt", "PMBR"),
+        ("written since a reboot", "btrfs", "unknown data"),
+    ],
+)
+def test_what_came_after_a_build_that_was_cut_off_is_not_built_over(
+    run, folder, loop, killed, what, format, told
+):
+    device = loop(128)
+    fields = fields_of(device, format, folder)
+    killed(device, format, fields)
+    (record,) = (path for path in Path(begun.FOLDER).iterdir() if NAME in path.name)
+    kept = json.loads(record.read_text())
+    if what == "another device":
+        kept["devices"][device]["loop/backing_file"] = "/srv/other"
+    elif what == "a file system":
+        subprocess.run(["mkfs.ext2", "-qF", device], check=True)
+    elif what == "written since a reboot":
+        kept["boot"] = "another"
+    else:
+        rewrite(device, 700, b"mine")
+    record.write_text(json.dumps(kept))
+    was = head(device)
+    for test in (True, False):
+        refused = run(test=test)("kvm_pool.running", name=NAME, **fields)
+        assert (refused["result"], refused["changes"]) == (False, {})
+        assert f"is to be built, holds {told}" in refused["comment"]
+    assert head(device) == was
+
+
+def test_after_a_reboot_what_nobody_wrote_to_is_still_half_of_it(converge, folder, loop, killed):
+    """A device that is new to the kernel counts from zero, as after a start of the host."""
+    device = loop(128)
+    fields = fields_of(device, "ext4", folder)
+    killed(device, "ext4", fields)
+    (record,) = (path for path in Path(begun.FOLDER).iterdir() if NAME in path.name)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "boot": "another"}))
+    image = json.loads(record.read_text())["devices"][device]["loop/backing_file"]
+    subprocess.run(["losetup", "--detach", device], check=True)
+    number = int(device.removeprefix("/dev/loop"))
+    with open("/dev/loop-control", "rb") as control:
+        for request in (LOOP_CTL_REMOVE, LOOP_CTL_ADD):
+            fcntl.ioctl(control.fileno(), request, number)
+    subprocess.run(["losetup", "--partscan", device, image], check=True)
+    assert converge("kvm_pool.running", name=NAME, **fields)["result"] is True
+
+
+def test_a_record_goes_with_a_build_that_was_over(run, converge, folder, loop, killed):
+    """The kill came between the end of the build and that of its record."""
+    device = loop(32)
+    fields = fields_of(device, "ext4", folder)
+    killed(device, "ext4", fields)
+    subprocess.run(["mkfs.ext4", "-qF", device], check=True)
+    started = converge("kvm_pool.running", name=NAME, **fields)
+    assert set(started["changes"]) == {"state"}
+    assert not [path for path in Path(begun.FOLDER).iterdir() if NAME in path.name]
 
 
 def test_permissions_are_those_of_the_mounted_file_system(converge, folder, loop):
@@ -215,6 +358,41 @@ def test_a_volume_group_is_made_of_blank_devices(converge, run, loop):
     converge("kvm_pool.running", name=NAME)
     converge("kvm_pool.absent", name=NAME, data="delete_empty")
     assert signatures(one) == set()
+
+
+# A logical volume as LVM's metadata have it: to make one takes the device-mapper.
+LV = """logical_volumes { kept {
+    id = "AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA"
+    status = ["READ", "WRITE", "VISIBLE"]
+    flags = []
+    segment_count = 1
+    segment1 {
+        start_extent = 0
+        extent_count = 1
+        type = "striped"
+        stripe_count = 1
+        stripes = ["pv0", 0]
+    }
+} }
+"""
+
+
+@pytest.mark.parametrize("data", ["delete_empty", "delete"])
+def test_what_libvirt_does_not_list_keeps_a_volume_group(converge, run, folder, loop, data):
+    """It lists no inactive volume, no thin pool and none that came since its last look."""
+    group, metadata = f"{PREFIX}vg", folder / "metadata"
+    source = {"name": group, "devices": [loop(16)]}
+    converge("kvm_pool.running", name=NAME, type="logical", source=source)
+    subprocess.run(["vgcfgbackup", "-q", "-f", metadata, group], check=True)
+    head, _end, tail = metadata.read_text().rpartition("\n}\n")
+    metadata.write_text(f"{head}\n{LV}}}\n{tail}")
+    subprocess.run(["vgcfgrestore", "-q", "--force", "-f", metadata, group], check=True)
+    for test in (True, False):
+        told = run(test=test)("kvm_pool.absent", name=NAME, data=data)
+        assert (told["result"], told["changes"]) == (False, {})
+        assert f"pool {NAME} holds kept, which libvirt does not list" in told["comment"]
+    listed = ["lvs", "--noheadings", "--options", "lv_name", group]
+    assert subprocess.run(listed, capture_output=True, text=True).stdout.strip() == "kept"
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_done(run, folder):

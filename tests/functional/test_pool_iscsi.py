@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from waiting import wait_for
+
 from .conftest import PREFIX
-from .daemon import Daemon, wait
+from .daemon import Daemon
 
 TARGET = "iqn.2024-01.com.example:guests"
 DRIVERS = "/usr/lib/*/libvirt/storage-backend/libvirt_storage_backend_iscsi-direct.so"
@@ -44,7 +46,7 @@ def san(tmp_path_factory):
             text=True,
             check=False,
         )
-        wait(lambda: daemon.tgtadm("--op", "show", "--mode", "target").returncode == 0)
+        wait_for(lambda: daemon.tgtadm("--op", "show", "--mode", "target").returncode == 0, "tgtd")
         for words in (
             f"--op new --mode target --tid 1 -T {TARGET}",
             f"--op new --mode logicalunit --tid 1 --lun 1 -b {root}/disk",

@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from salt_kvm import converge
-from salt_kvm.backend import history, lock
+from salt_kvm.backend import history
+from salt_kvm.backend.system import lock
 from salt_kvm.backend.world import World
 from salt_kvm.xml.mark import MANAGED, NAMESPACE
 

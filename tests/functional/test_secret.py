@@ -61,6 +61,9 @@ def test_a_value_of_bytes_and_one_in_a_file(converge, run, folder):
     (folder / "value").write_text(f"{VALUE}\n")
     converge("kvm_secret.present", **fields, value_file=f"{folder}/value")
     assert stored() == VALUE.encode()
+    os.mkfifo(folder / "pipe")
+    told = run()("kvm_secret.present", **fields, value_file=f"{folder}/pipe")
+    assert f"{folder}/pipe can't be read: it is no file" in told["comment"]
     told = run()("kvm_secret.present", **fields, value_file=f"{folder}/no")
     assert f"{folder}/no can't be read: no such file" in told["comment"]
     told = run()("kvm_secret.present", **fields, value=VALUE, encoding="base64")
@@ -158,12 +161,19 @@ def test_a_value_is_looked_up(looked_up, where):
 
 
 def test_no_value_goes_into_a_rendered_sls(opts, libvirtd):
+    guest = {
+        "graphics": [{"type": "vnc", "password": VALUE}],
+        "cloud_init": {"user_data": {"password": VALUE}},
+    }
     pillar = {"kvm": {"secrets": {NAME: {"usage": "tls", "value": VALUE}}}}
-    minion = salt.loader.minion_mods({**opts, "pillar": pillar}, context={})
-    low = minion["state.show_low_sls"]("kvm.secret", pillar=pillar)
-    (secret,) = [each for each in low if each["state"] == "kvm_secret"]
-    assert (secret["name"], secret["value"]) == (NAME, f"pillar://{NAME}")
-    assert VALUE not in json.dumps(low)
+    pillar["kvm"]["domains"] = {NAME: guest}
+    grains = salt.loader.grains(opts)
+    minion = salt.loader.minion_mods({**opts, "grains": grains, "pillar": pillar}, context={})
+    for kind in ("secret", "domain"):
+        low = minion["state.show_low_sls"](f"kvm.{kind}", pillar=pillar)
+        (told,) = [each for each in low if each["state"] == f"kvm_{kind}"]
+        assert (told["name"], told["pillar"]) == (NAME, f"kvm:{kind}s")
+        assert VALUE not in json.dumps(low)
 
 
 def test_a_value_is_told_nowhere(run, converge, modules, caplog, monkeypatch, tmp_path):
@@ -252,19 +262,41 @@ def test_a_luks_volume_takes_its_passphrase_from_a_secret(converge, run, folder)
     assert VALUE.encode() not in data
 
 
+@pytest.mark.parametrize("format", ["qcow2", "raw"])
+def test_a_luks_volume_is_as_declared_when_libvirt_has_forgotten_its_secret(
+    converge, run, folder, format
+):
+    """As it does when it looks at the pool anew: the volume rests, grows and shrinks."""
+    pool, name = f"{PREFIX}luks", f"{VOLUME}.luks"
+    assert run()("kvm_pool.running", name=pool, path=f"{folder}/vols")["result"] is True
+    assert run()("kvm_secret.present", name=name, usage="volume", value=VALUE)["result"] is True
+    fields = {"name": f"{pool}/a", "format": format, "encryption": {"secret": name}}
+    converge("kvm_volume.present", **fields, capacity="4MiB")
+    virsh("pool-refresh", pool)
+    assert name not in virsh("vol-dumpxml", "a", "--pool", pool)
+    assert run()("kvm_volume.present", **fields, capacity="4MiB")["changes"] == {}
+    converge("kvm_volume.present", **fields, capacity="8MiB")
+    converge("kvm_volume.present", **fields, capacity="6MiB", shrink=True)
+    plain = {"name": f"{pool}/b", "format": format, "capacity": "1MiB"}
+    assert run()("kvm_volume.present", **plain)["result"] is True
+    told = run()("kvm_volume.present", **plain, encryption={"secret": name})
+    assert "has target/encryption None" in told["comment"]
+
+
 def test_a_whole_run_logs_no_value(opts, libvirtd, folder, caplog):
     """From the rendered SLS to the return, at Salt's finest level; the pillar names an SDB."""
     (folder / "sdb.yaml").write_text(f"key: {VALUE}\n")
     vault = {"vault": {"driver": "yaml", "files": [f"{folder}/sdb.yaml"]}}
     pillar = {"kvm": {"secrets": {NAME: {"usage": "tls", "value": "sdb://vault/key"}}}}
     cache = {"cachedir": str(folder / "cache"), "extension_modules": str(folder / "ext")}
-    options = {**opts, **vault, **cache, "pillar": pillar}
+    options = {**opts, **vault, **cache, "pillar": pillar, "grains": salt.loader.grains(opts)}
     minion = salt.loader.minion_mods(options, utils=salt.loader.utils(options), context={})
     caplog.set_level(1)
-    (told,) = minion["state.sls"]("kvm.secret", pillar=pillar).values()
+    ran = minion["state.sls"]("kvm.secret", pillar=pillar)
+    (told,) = (each for tag, each in ran.items() if tag.startswith("kvm_secret"))
     assert (told["result"], set(told["changes"])) == (True, {"definition", "value"}), told
     assert stored() == VALUE.encode()
-    assert f"pillar://{NAME}" in caplog.text
+    assert "kvm:secrets" in caplog.text
     assert VALUE not in caplog.text + json.dumps(told)
     holders = [path for path in folder.rglob("*") if path.is_file()]
     assert [p for p in holders if VALUE.encode() in p.read_bytes()] == [folder / "sdb.yaml"]

@@ -1,8 +1,8 @@
 """Volumes of pools on a real libvirtd."""
 
+import errno
 import gzip
 import hashlib
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,10 +12,10 @@ import libvirt
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from salt_kvm.backend import begun
-from salt_kvm.backend.hypervisor import Hypervisor
+from salt_kvm.backend.storage import begun
+from salt_kvm.backend.virt import volume_calls
 
-from .conftest import PREFIX, virsh
+from .conftest import PREFIX, in_child, virsh
 
 POOL = f"{PREFIX}vols"
 VOLUME = f"{POOL}/a.qcow2"
@@ -118,7 +118,7 @@ def test_what_a_volume_holds_is_never_rewritten(run, pool, folder):
 
 
 def test_a_backing_image(run, converge, pool, folder):
-    """The overlay takes its size; neither is removed under the other."""
+    """The overlay takes its size; neither is removed or cut off under the other."""
     base = f"{POOL}/base.raw"
     converge("kvm_volume.present", name=base, capacity="2MiB")
     backing = {"path": f"{pool}/base.raw", "format": "raw"}
@@ -126,6 +126,9 @@ def test_a_backing_image(run, converge, pool, folder):
     assert f"backing file: {pool}/base.raw" in image_info(pool / "a.qcow2")
     told = run()("kvm_volume.absent", name=base)
     assert told["result"] is False
+    assert f"{pool}/a.qcow2 stands on {pool}/base.raw" in told["comment"]
+    told = run()("kvm_volume.present", name=base, capacity="1MiB", shrink=True)
+    assert (told["result"], told["changes"]) == (False, {})
     assert f"{pool}/a.qcow2 stands on {pool}/base.raw" in told["comment"]
     backing["path"] = f"{folder}/no.raw"
     told = run()("kvm_volume.present", name=f"{POOL}/b.qcow2", format="qcow2", backing=backing)
@@ -413,7 +416,7 @@ def test_a_pool_that_runs_full_leaves_no_half_volume(run, converge, folder):
         for _ in range(2):
             told = run()("kvm_volume.present", **fields)
             assert told["result"] is False
-            assert "o space left" in told["comment"]
+            assert "MiB free and 16 MiB are needed" in told["comment"]
             assert "Nothing was left changed" in told["comment"]
             assert {path.name for path in mount.iterdir()} == {"lost+found"}
         fields["allocation"] = "16MiB"
@@ -461,22 +464,21 @@ def test_a_run_that_is_killed_leaves_nothing_that_counts_as_whole(
 
     def killed():
         sent = []
-        upload = Hypervisor.upload
+        upload = volume_calls.upload
 
-        def cut(self, pool, name, file, count, **more):
+        def cut(hypervisor, pool, name, file, count, **more):
             def counted(length):
                 sent.append(length)
                 if sum(sent) > after:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            upload(self, pool, name, file, counted, **more)
+            upload(hypervisor, pool, name, file, counted, **more)
 
-        monkeypatch.setattr(Hypervisor, "upload", cut)
+        monkeypatch.setattr(volume_calls, "upload", cut)
         run()("kvm_volume.present", **fields)
 
     def kill_one():
-        child = multiprocessing.get_context("fork").Process(target=killed)
-        child.start()
+        child = in_child(killed)
         child.join()
         assert child.exitcode == -signal.SIGKILL
 
@@ -496,4 +498,89 @@ def test_a_run_that_is_killed_leaves_nothing_that_counts_as_whole(
     assert (told["result"], told["changes"]) == (True, {})
     assert (pool / "a.raw").read_bytes() == b"mine" * 1000
     converge("kvm_volume.absent", name=fields["name"])
+    assert [path for path in Path(begun.FOLDER).iterdir() if POOL in path.name] == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("kind", ["directory", "special file", "link to nowhere"])
+def test_what_is_no_file_is_no_volume(run, pool, kind, known):
+    """A directory is one of libvirt's volumes, which nothing is stored in."""
+    make = {"directory": os.mkdir, "special file": os.mkfifo}
+    make.get(kind, lambda path: path.symlink_to("nowhere"))(pool / "a")
+    if known:
+        virsh("pool-refresh", POOL)
+    for test in (True, False):
+        told = run(test=test)("kvm_volume.present", name=f"{POOL}/a", capacity="1MiB")
+        assert (told["result"], told["changes"]) == (False, {})
+        assert f"is a {kind}" in told["comment"]
+
+
+def test_a_run_that_is_killed_where_a_file_takes_no_mark(run, converge, pool, folder, monkeypatch):
+    """As in a pool over NFS: half a volume is not taken for whole, nor for sure what is to go."""
+    data = os.urandom(4 * MIB)
+    (folder / "web.raw").write_bytes(data)
+    fields = {"name": f"{POOL}/a.raw", "source": f"{folder}/web.raw"}
+
+    def refused(*_arguments):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    def killed():
+        monkeypatch.setattr(os, "setxattr", refused)
+        upload = volume_calls.upload
+
+        def cut(hypervisor, pool, name, file, count, **more):
+            upload(hypervisor, pool, name, file, count, **more)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(volume_calls, "upload", cut)
+        run()("kvm_volume.present", **fields)
+
+    child = in_child(killed)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    for test in (True, False):
+        told = run(test=test)("kvm_volume.present", **fields)
+        assert (told["result"], told["changes"]) == (False, {}), told
+        assert "may be what a run that was killed had begun" in told["comment"]
+    # Another file of that name is none of it.
+    (pool / "b.raw").write_bytes(b"mine" * 1000)
+    (pool / "b.raw").rename(pool / "a.raw")
+    virsh("pool-refresh", POOL)
+    assert run()("kvm_volume.present", **fields)["changes"] == {}
+    converge("kvm_volume.absent", name=fields["name"])
+    assert [path for path in Path(begun.FOLDER).iterdir() if POOL in path.name] == []
+
+
+@pytest.mark.parametrize("format", ["raw", "qcow2", "vmdk"])
+def test_a_run_that_is_killed_before_it_marks_what_it_has_made(
+    run, converge, pool, folder, monkeypatch, format
+):
+    """It had written nothing: the next run makes the volume anew, unless that holds something."""
+    source = folder / "source"
+    subprocess.run(["qemu-img", "create", "-q", "-f", format, str(source), "4M"], check=True)
+    write = ["qemu-io", "-f", format, "-c", "write -P 7 1M 64k", str(source)]
+    subprocess.run(write, check=True, capture_output=True)
+    fields = {"name": f"{POOL}/a", "format": format, "source": str(source)}
+
+    def killed():
+        monkeypatch.setattr(begun, "_mark", lambda document: os.kill(os.getpid(), signal.SIGKILL))
+        run()("kvm_volume.present", **fields)
+
+    def kill_one():
+        child = in_child(killed)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        assert (pool / "a").exists()
+
+    kill_one()
+    made = converge("kvm_volume.present", **fields)
+    assert set(made["changes"]) == {"volume"}
+    assert (pool / "a").read_bytes() == source.read_bytes()
+    converge("kvm_volume.absent", name=f"{POOL}/a")
+    kill_one()
+    (pool / "a").write_bytes(source.read_bytes())
+    virsh("pool-refresh", POOL)
+    told = run()("kvm_volume.present", **fields)
+    assert (told["result"], told["changes"]) == (True, {}), told
+    converge("kvm_volume.wiped", name=f"{POOL}/a")
     assert [path for path in Path(begun.FOLDER).iterdir() if POOL in path.name] == []

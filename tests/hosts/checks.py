@@ -3,8 +3,9 @@
 import re
 import socket
 import struct
-import time
 import zlib
+
+from waiting import wait_for
 
 from .conftest import CHECKOUT
 from .machine import ADDRESS, run
@@ -28,7 +29,7 @@ def guest_is_there(host):
     assert (state["Active"], state["Autostart"]) == ("yes", "yes")
     assert virsh(host, "pool-list", "--name").split() == ["default"]
     assert host.path(IMAGE).stat().st_size == 10 * 1024**3
-    wait_for(lambda: "192.168.122." in virsh(host, "net-dhcp-leases", "default"))
+    wait_for(lambda: "192.168.122." in virsh(host, "net-dhcp-leases", "default"), "a lease")
 
 
 def greeting():
@@ -53,13 +54,6 @@ def screenshot(host, printed):
         parts += [png[at + 8 : at + 8 + length]] if kind == b"IDAT" else []
         at += length + 12
     return width, height, len(set(zlib.decompress(b"".join(parts)))) > 1
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {condition}"
-        time.sleep(1)
 
 
 def photograph(host):

@@ -1,16 +1,13 @@
 """Fresh hosts: bare systems in containers, gone afterwards."""
 
-import fcntl
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from .machine import Machine, bridge, copy_checkout, debootstrap, dress
+from .machine import CACHE, Machine, bare_system, bridge, copy_checkout, dress, locked
 
-CACHE = Path("/var/cache/salt-kvm-tests")
 CHECKOUT = "/srv/salt-kvm"
 
 
@@ -22,9 +19,7 @@ def alone():
             pytest.skip(f"{tool} is not installed; tools/test installs it")
     if os.getuid() != 0:
         pytest.skip("only root can make containers")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked("lock"):
         for left in CACHE.glob("skvm-*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
@@ -32,11 +27,7 @@ def alone():
 
 @pytest.fixture(scope="session")
 def bare(alone):
-    """The directory of a bare system; it is kept for the next run."""
-    base = CACHE / "bare"
-    if not base.is_dir():
-        debootstrap(base)
-    return base
+    return bare_system()
 
 
 @pytest.fixture(scope="session")

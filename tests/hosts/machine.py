@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from waiting import wait_for
+
 ROOT = Path(__file__).parents[2]
+CACHE = Path("/var/cache/salt-kvm-tests")
 APT = ("apt.conf", "apt.conf.d", "auth.conf.d", "keyrings", "preferences.d", "sources.list")
 APT += ("sources.list.d", "trusted.gpg", "trusted.gpg.d")
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
@@ -28,7 +31,25 @@ def run(*command, **options):
     return done.stdout
 
 
-def debootstrap(target):
+@contextmanager
+def locked(name):
+    """One process at a time; a lock is a file in the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def bare_system():
+    """Return the directory of a bare system; it is kept for the next run."""
+    base = CACHE / "bare"
+    with locked("bare.lock"):
+        if not base.is_dir():
+            _debootstrap(base)
+    return base
+
+
+def _debootstrap(target):
     """Make a bare system of the release and from the mirror that this machine uses."""
     codename = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)[1]
     filters = ["Created-By: Packages", "Component: main", f"Codename: {codename}"]
@@ -123,8 +144,9 @@ def _remove_bridge():
 class Machine:
     """A running container; :meth:`start` and :meth:`stop` are its power button."""
 
-    def __init__(self, name, root, *, systemd, binds=()):
+    def __init__(self, name, root, *, systemd, binds=(), address=ADDRESS):
         self.name, self.root, self.systemd, self.binds = name, root, systemd, binds
+        self.address = address
         self.log = root.with_name(f"{name}.log")
         self.process = None
         self.init = 0
@@ -217,7 +239,7 @@ class Machine:
         inside = ("nsenter", "-t", str(self.init), "-n", "ip")
         if subprocess.run([*inside, "link", "show", "host0"], capture_output=True).returncode:
             return False
-        run(*inside, "address", "replace", f"{ADDRESS}/24", "dev", "host0")
+        run(*inside, "address", "replace", f"{self.address}/24", "dev", "host0")
         run(*inside, "link", "set", "host0", "up")
         run(*inside, "route", "replace", "default", "via", GATEWAY)
         return True
@@ -226,11 +248,9 @@ class Machine:
         state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
         return state in ("running", "degraded")
 
-    def _wait(self, condition, what, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+    def _wait(self, condition, what):
+        def found():
             assert self.process.poll() is None, f"the container ended: {self.log.read_text()}"
-            if found := condition():
-                return found
-            time.sleep(0.2)
-        raise AssertionError(f"waited {seconds} s for {what}")
+            return condition()
+
+        return wait_for(found, what)

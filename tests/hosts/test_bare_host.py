@@ -1,6 +1,8 @@
 """A fresh host with systemd: dry run, run, second run, reboot."""
 
-from .checks import GUEST, IMAGE, converge, guest_is_there, photograph, screenshot, virsh, wait_for
+from waiting import wait_for
+
+from .checks import GUEST, IMAGE, converge, guest_is_there, photograph, screenshot, virsh
 from .conftest import CHECKOUT
 
 SYSTEMD = True
@@ -29,6 +31,10 @@ def test_dry_run_of_a_bare_host_leaves_nothing(host):
     printed = converge(host, "test=True")
     assert "Dry run, nothing was changed:" in printed
     assert "Failed" not in printed
+    assert "observed yet" not in printed
+    assert "define pool default, set autostart of pool default, start pool default." in printed
+    whole = f"define domain {GUEST}, set autostart of domain {GUEST}, start domain {GUEST}."
+    assert whole in printed
     before = photograph(host)
     assert "libvirt-daemon" not in before["packages"]
     converge(host, "test=True")
@@ -62,7 +68,10 @@ def test_second_run_changes_nothing(host):
 def test_everything_comes_back_by_itself_after_a_reboot(host):
     before = virsh(host, "domuuid", GUEST), host.path(IMAGE).stat().st_ino
     host.reboot()
-    wait_for(lambda: host.run("virsh", "domstate", GUEST, check=False).stdout.strip() == "running")
+    wait_for(
+        lambda: host.run("virsh", "domstate", GUEST, check=False).stdout.strip() == "running",
+        "the guest's start with its host",
+    )
     guest_is_there(host)
     assert (virsh(host, "domuuid", GUEST), host.path(IMAGE).stat().st_ino) == before
     assert "Nothing changed: this machine is as declared." in converge(host)

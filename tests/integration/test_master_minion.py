@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import wait_for
+
 from .conftest import PREFIX, ROOT, SUBNET, by_id, changes, own, remove_own, results, section, virsh
 
 NAME = f"{PREFIX}one"
@@ -19,6 +21,7 @@ FACES = [
     "kvm_pool",
     "kvm_secret",
     "kvm_volume",
+    "vmx",
 ]
 
 
@@ -36,12 +39,18 @@ def salt_factories_default_root_dir():
 
 
 @pytest.fixture(scope="module")
-def master(salt_factories, place, tmp_path_factory):
+def served(tmp_path_factory):
+    """What the master serves beside the states."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def master(salt_factories, place, served, tmp_path_factory):
     pillar = tmp_path_factory.mktemp("pillar")
     (pillar / "top.sls").write_text("base: {'*': [kvm]}\n")
     (pillar / "kvm.sls").write_text(json.dumps({"kvm": section(place)}))
     roots = {
-        "file_roots": {"base": [str(ROOT / "states")]},
+        "file_roots": {"base": [str(ROOT / "states"), str(served)]},
         "pillar_roots": {"base": [str(pillar)]},
     }
     daemon = salt_factories.salt_master_daemon(f"{PREFIX}master", overrides=roots)
@@ -102,7 +111,7 @@ def test_the_library_travels_with_the_faces(synced, ask):
     assert {f"modules.{name}" for name in FACES} <= set(synced["modules"])
     assert {f"states.{name}" for name in FACES} <= set(synced["states"])
     assert "grains.kvm" in synced["grains"]
-    assert "utils.salt_kvm.backend.hypervisor" in synced["utils"]
+    assert "utils.salt_kvm.backend.virt.hypervisor" in synced["utils"]
     extmods = Path(ask("config.get", "extension_modules"))
     found = ask("kvm_host.version")
     assert found["library"] == {"path": str(extmods / "utils/salt_kvm"), "form": "file roots"}
@@ -149,10 +158,7 @@ def test_the_console_that_is_named_answers(second, ask):
 
 def test_the_guest_gets_an_address(second, ask):
     """iPXE, which the guest boots, asks the network's DHCP for one."""
-    deadline = time.monotonic() + 60
-    while not (leases := ask("kvm_network.leases", NAME)):
-        assert time.monotonic() < deadline, "no lease in a minute"
-        time.sleep(1)
+    leases = wait_for(lambda: ask("kvm_network.leases", NAME), "a lease")
     assert leases[0]["ipaddr"].startswith(f"{SUBNET}.")
     assert leases[0]["mac"] in virsh("dumpxml", NAME)
 
@@ -185,3 +191,18 @@ def test_progress_comes_as_events(ask, master, minion, event_listener, place):
     assert {each["what"] for each in told} == {f"copy of {source}"}
     assert all(0 <= each["percent"] <= 100 for each in told)
     assert (place / "store").is_dir()
+
+
+def test_a_fetch_from_the_master_tells_how_far_it_is(ask, master, minion, event_listener, served):
+    """Told once a second, so it has to take some; Salt brings some MiB in one."""
+    with (served / "large.raw").open("wb") as file:
+        file.truncate(24 * 1024**2)
+    before = time.time()
+    place = served / "fetched.raw"
+    assert ask("kvm_image.create", str(place), "source=salt://large.raw") is True
+    pattern = (master.id, f"salt/kvm/{minion.id}/progress/fetch")
+    found = event_listener.wait_for_events([pattern], after_time=before, timeout=30)
+    assert found.matches, found
+    told = [event.data["data"] for event in event_listener.get_events([pattern], after_time=before)]
+    assert {each["what"] for each in told} == {"fetch of salt://large.raw"}
+    assert all(0 < each["percent"] <= 100 for each in told)

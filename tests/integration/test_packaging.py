@@ -80,7 +80,7 @@ def test_the_wheel_says_what_it_needs(metadata):
     assert metadata["Name"] == "salt-kvm"
     assert metadata["Requires-Python"] == ">=3.10"
     needs = {line.split(">")[0] for line in metadata.get_all("Requires-Dist") if ";" not in line}
-    assert needs == {"msgspec", "pycdlib"}
+    assert needs == {"msgspec", "pycdlib", "pyyaml"}
 
 
 def test_the_wheel_carries_its_licence(inside, metadata):

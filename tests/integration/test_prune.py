@@ -34,17 +34,23 @@ def apply(minion, own_libvirtd, forget):
 def test_undeclared_guests_go_only_where_the_pillar_says_so(apply, own_libvirtd):
     assert apply({"domains": BOTH}).code == 0
     for prune in ({}, {"prune": {}}, {"prune": {"domains": False}}):
-        assert "kvm-domain-only" not in apply({"domains": {WEB: GUEST}, **prune}).states
+        assert "kvm-prune-domain" not in apply({"domains": {WEB: GUEST}, **prune}).states
     assert set(own_libvirtd.names()) == {OLD, WEB}
     section = {"domains": {f"{PREFIX}new": GUEST, WEB: GUEST}, "prune": {"domains": True}}
     gone = {OLD: {"definition": {"old": "present", "new": None}}}
     for arguments in (["test=True"], []):
         ran = apply(section, *arguments).states
-        assert list(ran)[-1] == "kvm-domain-only"
-        assert changes(ran)["kvm-domain-only"] == gone
+        assert list(ran)[-1] == "kvm-prune-domain"
+        assert changes(ran)["kvm-prune-domain"] == gone
     assert set(own_libvirtd.names()) == {f"{PREFIX}new", WEB}
     ran = apply(section)
     assert (ran.code, changes(ran.states)) == (0, {})
+
+
+def test_a_guest_may_be_called_as_pruning_is(apply, own_libvirtd):
+    for domains in ({WEB: GUEST, "only": GUEST, "domain": GUEST}, {WEB: GUEST}):
+        assert apply({"domains": domains, "prune": {"domains": True}}).code == 0
+        assert set(own_libvirtd.names()) == set(domains)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +71,10 @@ def test_nothing_goes_where_anything_is_wrong(apply, own_libvirtd, section, told
         ran = apply({**section, "prune": {"domains": True}}, *arguments)
         assert told in ran.said
         assert "Traceback" not in ran.said
-        assert "kvm-domain-only" not in changes(ran.states)
-        assert results(ran.states).get("kvm-domain-only", False) is False
+        assert "kvm-prune-domain" not in changes(ran.states)
+        assert results(ran.states).get("kvm-prune-domain", False) is False
     assert set(own_libvirtd.names()) == {OLD, WEB}
     if told.startswith("no domain"):
         ran = apply({**section, "prune": {"domains": {"allow_empty": True}}})
-        assert set(changes(ran.states)["kvm-domain-only"]) == {OLD, WEB}
+        assert set(changes(ran.states)["kvm-prune-domain"]) == {OLD, WEB}
         assert own_libvirtd.names() == {}

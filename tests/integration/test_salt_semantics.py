@@ -219,8 +219,21 @@ def test_an_unknown_key_in_the_pillar_stops_everything(apply_typos, folder):
 def test_an_unknown_key_in_the_pillar_is_told_by_a_dry_run(apply_typos, folder):
     ran = apply_typos("test=True")
     check_typos_are_told(ran)
-    assert ran.states[f"kvm-domain-{PREFIX}typo"]["result"] is False
+    behind = [
+        each for name, each in ran.states.items() if name.startswith(("kvm-domain", "kvm-image"))
+    ]
+    assert len(behind) == 2
+    for each in behind:
+        assert (each["result"], each["changes"]) == (False, {})
+        assert each["comment"].startswith("not looked at: a check above has found faults")
     assert os.listdir(folder) == own() == []
+
+
+def test_a_check_that_does_not_end_the_run_stops_no_dry_run(sls, folder):
+    """As the real run goes on behind it."""
+    check = {"valid": {"kvm_host.valid": []}, "img": image(folder, "i")}
+    pillar = f"pillar={json.dumps({'kvm': {'netwroks': {}}})}"
+    assert results(sls(check)("test=True", pillar).states) == {"valid": False, "img": None}
 
 
 @pytest.mark.parametrize("noun", NOUNS)

@@ -13,5 +13,8 @@ class Guest:
     def lacks(self, key):
         return "no controller" if key in self._lacking else None
 
+    def paused(self):
+        return None
+
     def refused(self, mark):
         return "refused" if any(each in mark for each in self._refusals) else None

@@ -14,21 +14,48 @@ from hypothesis import strategies as st
 
 from salt_kvm.errors import SpecError
 from salt_kvm.seen import FileSeen
-from salt_kvm.spec import console, devices, disk, interface, link, network, pool, system, tuning
+from salt_kvm.spec import (
+    console,
+    devices,
+    disk,
+    image,
+    interface,
+    link,
+    network,
+    pool,
+    system,
+    tuning,
+    volume,
+)
 from salt_kvm.spec.convert import convert
 from salt_kvm.spec.domain import Domain
 from salt_kvm.spec.network import Network
 from salt_kvm.spec.network_values import MANAGED
-from salt_kvm.spec.types import Mac, Medium, Mode, Name, Path, Size, Spec
-from salt_kvm.spec.values import Hex, PciAddress, Set, Uuid, Word
+from salt_kvm.spec.types import (
+    Log,
+    Mac,
+    Medium,
+    Mode,
+    Moment,
+    Name,
+    Path,
+    Size,
+    Spec,
+    Value,
+    parse_size,
+)
+from salt_kvm.spec.values import Hex, Passphrase, PciAddress, Set, Uuid, Word
 
 PLAIN = {
     Path: st.sampled_from(["/srv/a", "/dev/b<&>'\"", "/c d"]),
     Medium: st.sampled_from(["", "/srv/a.iso"]),
+    Log: st.sampled_from(["/srv/a.log", True, False]),
     Name: st.sampled_from(["default", "a & b", "<x>"]),
     Size: st.sampled_from(["64MiB", "1GiB", 3 * 1024**2 + 1]),
     Mac: st.sampled_from(["52:54:00:00:00:01", "52:54:00:AA:BB:02"]),
     Mode: st.just("0640"),
+    Moment: st.sampled_from(["2027-01-31T12:00:00", "2099-12-31 23:59+02:00", "never"]),
+    Value: st.sampled_from(["secret", "a<&>'\""]),
     bool: st.booleans(),
     float: st.just(2.0),
     int: st.integers(0, 9),
@@ -45,11 +72,13 @@ MIB = 1024**2
 LIKELY = {
     Path: PATHS,
     Medium: word("", "/srv/a.iso"),
+    Log: word("/srv/a.log", True, False),
     Name: word("default", "net-b", "a & b"),
     Size: word("64MiB", "1GiB", 3 * MIB + 1),
     Mac: word(*(f"52:54:00:00:0{n}:AA" for n in range(8))),
     Word: word("a.example", "b-1", "c_2"),
-    Uuid: word("8b1c1a3e-7c53-4a6b-9d3e-0d4bb0a5f6d1", "c2177883-f1bb-47f0-914d-32a22e3a8804"),
+    Uuid: word("8b1c1a3e-7c53-4a6b-9d3e-0d4bb0a5f6d1", "C2177883F1BB47F0914D32A22E3A8804"),
+    Passphrase: word("c2177883-f1bb-47f0-914d-32A22E3A8804", "/srv/a & b.qcow2"),
     Set: word("0", 1, "0-1", "0,1,2,3", "0-3,^2"),
     PciAddress: word("0000:06:02.0", "0000:06:02.1", "0000:07:00.0"),
     Hex: word("0x1234", 0x5678),
@@ -70,6 +99,10 @@ LIKELY = {
     ),
     (Domain, "boot"): st.permutations(["hd", "cdrom", "network"]).map(lambda boot: boot[:2]),
     (Domain, "redirdevs"): word([], [{}], [{"boot_order": 77}, {}]),
+    # They are files beside the document; test_seed has them.
+    (Domain, "cloud_init"): None,
+    (Domain, "ignition"): None,
+    (Domain, "combustion"): None,
     (disk.Disk, "format"): word("raw", "qcow2"),
     (console.Serial, "target"): word("isa-serial", "pci-serial"),
     (console.Serial, "port"): None,
@@ -83,7 +116,6 @@ LIKELY = {
     (tuning.Cpu, "features"): st.dictionaries(
         word("aes", "vmx", "avx"), st.sampled_from([True, False, "optional", "force", "forbid"])
     ),
-    (Domain, "cpu"): None,
     (system.Features, "gic"): None,
     (Domain, "iothreads"): word(1, 2),
     (disk.Disk, "iothread"): None,
@@ -228,6 +260,8 @@ class Walk:
             return st.lists(self.values(typing.get_args(kind)[0]), min_size=1, max_size=2)
         if kind is int:
             return st.integers(limits.get("ge"), limits.get("le"))
+        if "pattern" not in limits:
+            return st.text(min_size=limits.get("min_length", 0), max_size=20)
         return st.from_regex(limits["pattern"]).filter(lambda text: 0 < len(text) <= 20)
 
     def specs(self, kind):
@@ -286,7 +320,50 @@ def finished(fields):
     return fields
 
 
+# CPUs and memory that go together, as the product and the sums that libvirt wants.
+TOPOLOGIES = word(
+    {"sockets": 1, "cores": 2, "threads": 1},
+    {"sockets": 2, "dies": 1, "cores": 1, "threads": 1},
+    {"sockets": 1, "dies": 2, "cores": 1, "threads": 1},
+)
+CELLS = word(
+    [{"id": 0, "memory": "128MiB"}],
+    [{"id": 0, "cpus": "0-1", "memory": "128MiB", "mem_access": "shared", "discard": True}],
+    [{"id": 1, "cpus": 1, "memory": "64MiB"}, {"id": 0, "cpus": "0", "memory": "64MiB"}],
+    [
+        {"id": 0, "cpus": "0", "memory": "64MiB", "distances": [{"id": 1, "value": 21}]},
+        {"id": 1, "cpus": "1", "memory": 64 * MIB, "mem_access": "private"},
+    ],
+)
+MODULES = word(
+    [],
+    [{"size": "128MiB", "node": 0}],
+    [{"size": "128MiB", "node": 0, "access": "private", "page_size": "2MiB", "nodemask": "0"}],
+    [{"model": "virtio-mem", "size": "256MiB", "node": 0, "block": "2MiB", "requested": "64MiB"}],
+    [{"model": "nvdimm", "size": "128MiB", "node": 0, "path": "/srv/n", "label": "256KiB"}],
+    [{"size": "128MiB", "node": 0}, {"size": "256MiB", "node": 0}],
+)
+
+
+def shaped(fields, topology, cells, modules):
+    """Give a domain CPUs and memory of a shape; one that does not go with the rest is left out."""
+    cpu = {"topology": topology, "numa": cells}
+    made = {**fields, "vcpus": 2, "max_vcpus": 2}
+    named = fields.get("cpu") if isinstance(fields.get("cpu"), dict) else {}
+    made["cpu"] = {**named, **{key: value for key, value in cpu.items() if value is not None}}
+    if cells is not None:
+        made.pop("max_memory", None)
+        sizes = [*(c["memory"] for c in cells), *(m["size"] for m in modules or [])]
+        made["memory"] = sum(map(parse_size, sizes))
+        if modules is not None:
+            more = {"memory_hotplug": {"size": "2GiB", "slots": 4}, "memory_devices": modules}
+            made.update(more)
+    return made if is_valid(Domain, made) else fields
+
+
+SHAPES = st.tuples(st.none() | TOPOLOGIES, st.none() | CELLS, st.none() | MODULES)
 DOMAINS = Walk(LIKELY, most=8).specs(Domain).map(finished)
+DOMAINS |= st.tuples(DOMAINS, SHAPES).map(lambda drawn: shaped(drawn[0], *drawn[1]))
 
 
 def routed(fields):
@@ -330,6 +407,47 @@ POOLS = st.tuples(st.sampled_from([*TYPES]), Walk(LIKELY, most=8).specs(pool.Poo
 )
 
 
+# $folder has a raw image of 1 MiB, base.raw.
+BASE = word("$folder/base.raw")
+STORED = {
+    Size: word("1MiB", "2MiB", 3 * MIB + 512),
+    (image.Image, "size"): word("1MiB", "2MiB", 3 * MIB + 512),
+    (image.Image, "format"): word("raw", "qcow2", "qcow2", "qed", "vmdk", "vdi"),
+    (image.Image, "backing"): BASE,
+    (image.Image, "backing_format"): word("raw"),
+    (image.Image, "source"): BASE,
+    (image.Image, "source_hash"): None,
+    (image.Image, "source_format"): word("raw"),
+    (image.Image, "encryption"): None,
+    (image.Image, "owner"): word("root", "nobody"),
+    (image.Image, "group"): word("root", "nogroup"),
+    (image.Image, "mode"): word("0600", "0640"),
+    (image.Options, "cluster_size"): word("4KiB", "64KiB", "1MiB"),
+    (image.Options, "compat"): word("0.10", 1.1),
+    (volume.StorageVolume, "format"): word("raw", "qcow2", "qcow2", "vmdk", "qed"),
+    (volume.StorageVolume, "allocation"): word(0, "1MiB"),
+    (volume.Backing, "path"): BASE,
+    (volume.Backing, "format"): word("raw"),
+    (volume.StorageVolume, "source"): BASE,
+    (volume.StorageVolume, "source_hash"): None,
+    (volume.StorageVolume, "encryption"): None,
+    (pool.Permissions, "owner"): word(0, 65534),
+    (pool.Permissions, "group"): word(0, 65534),
+    (pool.Permissions, "mode"): word("0600", "0640"),
+    (pool.Permissions, "label"): None,
+}
+
+
+def sized(field, fields):
+    """Give what has neither a source nor a backing file the size that it needs."""
+    made = fields if {field, "source", "backing"} & fields.keys() else {**fields, field: "1MiB"}
+    return {"format": "raw", **made}
+
+
+IMAGES = Walk(STORED, most=5).specs(image.Image).map(partial(sized, "size"))
+VOLUMES = Walk(STORED, most=5).specs(volume.StorageVolume).map(partial(sized, "capacity"))
+
+
 class Files:
     """The image files of a host on which each is there, or none; no other domain uses one."""
 
@@ -339,7 +457,7 @@ class Files:
     def get(self, path, format, /):
         return FileSeen(path, "file", "root", "root", 0o600, format) if self.there else None
 
-    def users(self, path, /, *, but):
+    def holders(self, path, /, *, but):
         return []
 
     def runners(self, path, /):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from salt_kvm import bootstrap
-from salt_kvm.backend import daemons, python
+from salt_kvm.backend.hosts import daemons, python
 
 ABSENT = "salt-kvm-absent"
 
@@ -41,6 +43,12 @@ def test_what_is_missing(requirement: str, missing: bool) -> None:
     assert seen["missing"] == ([requirement] if missing else [])
     assert seen["complete"] is not missing
     assert seen["executable"] == sys.executable
+
+
+def test_a_single_requirement_is_not_its_letters() -> None:
+    ret = bootstrap.libraries(salt(test=True), Refused, "libraries", ABSENT)
+    assert list(ret["changes"]) == [ABSENT]
+    assert python.describe(ABSENT)["missing"] == [ABSENT]
 
 
 def test_nothing_is_run_where_nothing_is_missing() -> None:
@@ -140,3 +148,70 @@ def test_a_daemon_that_does_not_come_up(bin_dir: Path, body: str | None, said: s
     ret = bootstrap.daemon(salt(), "libvirtd")
     assert (ret["result"], ret["changes"]) == (False, {})
     assert said in ret["comment"]
+
+
+# What a daemon is to those who look at its name, its arguments and its pid file.
+STAND_IN = """
+import os, signal, sys, time
+from pathlib import Path
+folder, arguments = Path(sys.argv[1]), sys.argv[2:]
+if "-d" in arguments and (child := os.fork()):
+    # It may have come and gone before it is looked for.
+    while not (folder / f"begun-{child}").exists():
+        time.sleep(0.01)
+    os._exit(0)
+Path("/proc/self/comm").write_text("libvirtd")
+(folder / "arguments").write_text(" ".join(arguments))
+signal.signal(signal.SIGTERM, lambda *_: ((folder / "libvirtd.pid").unlink(), os._exit(0)))
+(folder / "new").write_text(str(os.getpid()))
+(folder / "new").rename(folder / "libvirtd.pid")
+(folder / f"begun-{os.getpid()}").touch()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def stand_in(bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+    """Return what starts a daemon with arguments, and tells its process."""
+    monkeypatch.setattr(daemons, "SYSTEMD", bin_dir / "none")
+    (bin_dir / "stand_in.py").write_text(STAND_IN)
+    run = f"exec {sys.executable} {bin_dir}/stand_in.py {bin_dir}"
+    program(bin_dir, "libvirtd", f'{run} "$@" >/dev/null 2>&1')
+    pid = bin_dir / "libvirtd.pid"
+
+    def start(arguments: str) -> int:
+        line = [str(bin_dir / "libvirtd"), *arguments.split()]
+        subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not daemons.running("libvirtd") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return int(pid.read_text())
+
+    yield start
+    if pid.exists():
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+def test_a_daemon_is_restarted_with_the_arguments_it_had(
+    bin_dir: Path, stand_in: Callable[[str], int]
+) -> None:
+    before = stand_in("-d --listen")
+    predicted = bootstrap.daemon(salt(test=True), "libvirtd", anew=True)
+    assert daemons.running("libvirtd")
+    ret = bootstrap.daemon(salt(), "libvirtd", anew=True)
+    assert (predicted["result"], ret["result"]) == (None, True), ret
+    assert ret["changes"] == predicted["changes"]
+    assert ret["changes"] == {"libvirtd": {"old": "running", "new": "restarted"}}
+    assert int((bin_dir / "libvirtd.pid").read_text()) != before
+    assert "--listen" in (bin_dir / "arguments").read_text()
+
+
+def test_a_daemon_in_the_foreground_is_left_to_who_started_it(
+    stand_in: Callable[[str], int],
+) -> None:
+    """As the first process of a container it would take the guests with it."""
+    stand_in("--listen")
+    ret = bootstrap.daemon(salt(), "libvirtd", anew=True)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "restart it where it was started" in ret["comment"]
+    assert daemons.running("libvirtd")

@@ -1,10 +1,12 @@
 """What of a running guest is changed now, in which order, and what waits."""
 
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
 from guests import Guest
 
+from salt_kvm.errors import SpecError
 from salt_kvm.plan.domain import DomainSeen, plan
 from salt_kvm.plan.steps import (
     AttachDevice,
@@ -244,6 +246,10 @@ PORT = "<controller type='pci' model='pcie-root-port' index='{}'/>"
 EXPRESS = "<controller type='pci' model='pcie-root' index='0'/>" + PORT.format(1)
 TAKEN = "<memballoon model='virtio'><address type='pci' bus='0x01'/></memballoon>"
 BRIDGE = "<controller type='pci' model='pcie-to-pci-bridge' index='5'/>"
+DIMM = {"memory_devices": [{"model": "dimm", "size": "128MiB"}]}
+CELLS = (
+    "<cpu><numa><cell id='0' cpus='0' memory='1'/></numa></cpu><maxMemory slots='2'>9</maxMemory>"
+)
 DOG = {"watchdog": [{"model": "i6300esb"}]}
 FOLDER = {"filesystems": [{"source": "/srv", "target": "a", "driver": "virtiofs"}]}
 
@@ -266,7 +272,9 @@ FOLDER = {"filesystems": [{"source": "/srv", "target": "a", "driver": "virtiofs"
         (EXPRESS, {"serial": [{"type": "pty"}]}, ""),
         (EXPRESS, {"consoles": [{"type": "pty"}]}, None),
         (EXPRESS, {"channels": [{"type": "unix", "name": "a"}]}, None),
-        (EXPRESS, {"memory_devices": [{"model": "dimm", "size": "128MiB"}]}, None),
+        (EXPRESS + CELLS, DIMM, None),
+        (EXPRESS, DIMM, "the guest has no NUMA cells"),
+        (EXPRESS + CELLS.partition("<maxM")[0], DIMM, "the guest has no slots for memory"),
         (EXPRESS, {"sounds": [{"model": "ich9"}]}, ""),
         (EXPRESS, {"redirdevs": [{}]}, None),
         (EXPRESS, {"vsock": True}, None),
@@ -275,7 +283,9 @@ FOLDER = {"filesystems": [{"source": "/srv", "target": "a", "driver": "virtiofs"
     ids=str,
 )
 def test_a_device_is_attached_where_it_has_a_place(more, fields, reason):
-    live = document(more=more)
+    # What a guest has beside its devices stands among them here.
+    beside = "".join(re.findall("<cpu>.*</cpu>|<maxMemory.*</maxMemory>", more))
+    live = document(more=more).replace("<os>", f"{beside}<os>")
     attached = [step for step in planned(live, **fields) if isinstance(step, AttachDevice)]
     found = {r for path, r in waits(live, **fields).items() if path.startswith("live/devices")}
     assert found == (set() if reason is None else {reason})
@@ -328,3 +338,170 @@ def test_limits_of_a_disk_are_given_whole():
     given = {name: value for name, value in limits.items() if value != "0"}
     assert given == {"read_bytes_sec": "5", "write_bytes_sec": "7"}
     assert len(limits) == 13
+
+
+NESTED = {
+    "a VLAN tag": (
+        """<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='ovs0'/>
+        <vlan trunk='yes'><tag id='42'/><tag id='47'/></vlan><virtualport type='openvswitch'/>
+        <model type='virtio'/></interface>""",
+        "interface",
+        {"interfaces": [{"network": "here"}, {"bridge": "ovs0", "vlan": [42]}]},
+    ),
+    "a codec": (
+        "<sound model='ich9'><codec type='duplex'/><codec type='micro'/></sound>",
+        "sound",
+        {"sounds": [{"model": "ich9", "codecs": ["duplex"]}]},
+    ),
+    "a server": (
+        """<disk type='network' device='disk'><driver name='qemu' type='raw'/>
+        <source protocol='rbd' name='a/b'><host name='one'/><host name='two'/></source>
+        <target dev='vdx' bus='virtio'/></disk>""",
+        "disk",
+        {"disks": [{"network": {"protocol": "rbd", "name": "a/b", "hosts": [{"name": "one"}]}}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_what_is_taken_out_of_a_device_waits_on_every_run(case):
+    """Also when the definition has it no more, and only the guest still has."""
+    more, tag, fields = NESTED[case]
+    live = document(more=more)
+    (define,) = (each for each in planned(live, **fields) if isinstance(each, Define))
+    for definition in (live, define.xml):
+        made = planned(live, definition=definition, **fields)
+        (waiting,) = (each for each in made if isinstance(each, Difference))
+        assert waiting.path.startswith(f"live/devices/{tag}[") or tag == "sound"
+        assert waiting.old is not None
+        assert waiting.new is None
+    assert [each for each in made if not isinstance(each, Difference)] == []
+
+
+CELL = "<cell id='{}' cpus='{}' memory='131072' unit='KiB'><distances>{}</distances></cell>"
+FAR = "<sibling id='0' value='10'/><sibling id='1' value='21'/>"
+
+
+def test_the_distance_to_a_cell_goes_with_the_cell():
+    cells = f"<cpu><numa>{CELL.format(0, 0, FAR)}{CELL.format(1, 1, FAR)}</numa></cpu><os>"
+    numa = {"numa": [{"id": 0, "cpus": "0-1", "memory": "256MiB"}]}
+    steps = planned(document().replace("<os>", cells), memory="256MiB", cpu=numa)
+    (define,) = [each for each in steps if isinstance(each, Define)]
+    left = ET.fromstring(define.xml).findall("cpu/numa/cell/distances/sibling")
+    assert [each.get("id") for each in left] == ["0"]
+
+
+def test_a_distance_to_a_cell_that_is_not_there_is_refused():
+    cell = {"id": 0, "cpus": "0", "memory": "256MiB", "distances": [{"id": 1, "value": 21}]}
+    with pytest.raises(SpecError, match=r":cpu: 'distances' names NUMA cell 1"):
+        planned(document(), memory="256MiB", cpu={"numa": [cell]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"memory": "256MiB"}, True),
+        ({"memory": "128MiB"}, False),
+        ({"memory": "128MiB", "max_memory": "256MiB"}, True),
+        ({"memory": "128MiB", "cpu": {"numa": [{"id": 0, "memory": "128MiB"}]}}, True),
+        ({"memory": "384MiB", **DIMM}, True),
+        ({"memory": "256MiB", **DIMM}, False),
+        ({"vcpus": 1}, True),
+        ({"memory": "256MiB", "xml": "<memory unit='MiB'>128</memory>"}, False),
+    ],
+    ids=str,
+)
+def test_memory_is_the_sum_of_cells_and_modules(fields, fits):
+    """Those of the definition too; libvirt would take the sum without a word."""
+    cells = "<cpu><numa><cell id='0' memory='262144' unit='KiB'/></numa></cpu><os>"
+    live = document().replace("<os>", cells)
+    if fits:
+        planned(live, **fields)
+    else:
+        with pytest.raises(SpecError, match=r"memory: NUMA cells and memory modules sum up to"):
+            planned(live, **fields)
+
+
+CELLS = "<cpu><numa><cell id='0' cpus='{}' memory='131072'/><cell id='1' cpus='3' memory='131072'/>"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fits"),
+    [
+        ({"cpu": {"numa": [{"id": 0, "memory": "128MiB"}, {"id": 1, "memory": "128MiB"}]}}, True),
+        ({"vcpus": 5}, True),
+        ({"cpu": {"numa": [{"id": 0, "cpus": "0-2", "memory": "256MiB"}]}}, False),
+        ({"xml": "<cpu><numa><cell id='0' cpus='0,1'/></numa></cpu>"}, False),
+        ({"vcpus": 5, "xml": "<cpu><numa><cell id='0' cpus='0-2,4'/></numa></cpu>"}, True),
+    ],
+    ids=str,
+)
+def test_the_cpus_of_a_guest_are_in_its_cells(fields, fits):
+    """Also where only the definition knows how many there are."""
+    there = document().replace("<os>", f"{CELLS.format('0-2')}</numa></cpu><os>")
+    there = re.sub("<vcpu[^/]*</vcpu>", "<vcpu>4</vcpu>", there)
+    if fits:
+        planned(there, **fields)
+    else:
+        with pytest.raises(SpecError, match=r":cpu:numa: the NUMA cells lack vcpu [23]"):
+            planned(there, **fields)
+
+
+FILTERED = """
+<interface type='network'>
+  <mac address='52:54:00:11:22:44'/>
+  <source network='here'/>
+  <vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan>
+  <filterref filter='clean-traffic'>
+    <parameter name='IP' value='192.0.2.1'/><parameter name='MASK' value='255.255.255.0'/>
+  </filterref>
+  <model type='virtio'/>
+</interface>
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "variables", "tags"),
+    [
+        ({"filterref": {"name": "clean-traffic", "parameters": {"IP": "192.0.2.1"}}}, ["IP"], 2),
+        ({"filterref": {"name": "clean-traffic", "parameters": {}}}, [], 2),
+        ({"filterref": {"name": "clean-traffic", "parameters": {}}, "vlan": [1]}, [], 2),
+        ({"filterref": {"name": "clean-traffic"}, "link": "down"}, ["IP", "MASK"], 2),
+    ],
+)
+def test_what_a_card_is_updated_with_lacks_what_is_to_go(more, variables, tags):
+    live = document(more=FILTERED)
+    cards = [{"network": "here", "mac": "52:54:00:11:22:33"}]
+    cards.append({"network": "here", "mac": "52:54:00:11:22:44", **more})
+    [step] = [s for s in planned(live, interfaces=cards) if isinstance(s, UpdateDevice)]
+    card = ET.fromstring(step.xml)
+    assert [each.get("name") for each in card.iterfind("filterref/parameter")] == variables
+    assert len(card.findall("vlan/tag")) == tags
+
+
+@pytest.mark.parametrize(("taken", "kept"), [("0x01", False), ("0x02", True)])
+def test_a_device_is_not_plugged_into_the_place_of_another_one(taken, kept):
+    place = "<address type='pci' domain='0x0000' bus='{}' slot='0x00' function='0x0'/>"
+    card = f"""<interface type='network'><mac address='52:54:00:11:22:55'/>
+      <source network='here'/><model type='virtio'/>{place.format("0x01")}</interface>"""
+    live = document(more=f"<rng model='virtio'>{place.format(taken)}</rng>")
+    cards = [{"network": "here", "mac": f"52:54:00:11:22:{end}"} for end in ("33", "55")]
+    steps = planned(live, document(more=card), interfaces=cards)
+    [attach] = [step for step in steps if isinstance(step, AttachDevice)]
+    assert (ET.fromstring(attach.xml).find("address") is not None) is kept
+
+
+@pytest.mark.parametrize(
+    ("own", "taken", "kept"),
+    [("0x01", "0x02", False), ("0x01", "0x03", True), ("0x02", "0x03", True)],
+)
+def test_a_disk_in_place_of_another_one_is_not_plugged_into_a_third(own, taken, kept):
+    """The place of the one that goes is free, and is the definition's or was chosen live."""
+    place = "<address type='pci' domain='0x0000' bus='{}' slot='0x00' function='0x0'/></{}>"
+    disk = document(("vdb", "/b"))
+    live = disk.replace("</disk>", place.format(own, "disk"))
+    live = live.replace("<interface", f"<rng model='virtio'>{place.format(taken, 'rng')}<interface")
+    definition = disk.replace("</disk>", place.format("0x02", "disk"))
+    steps = planned(live, definition, disks=declared(("/c", {"target": "vdb"})))
+    [attach] = [step for step in steps if isinstance(step, AttachDevice)]
+    assert (ET.fromstring(attach.xml).find("address") is not None) is kept

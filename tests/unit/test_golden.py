@@ -22,7 +22,10 @@ SPECS = {
     "secret": StoredSecret,
     "volume": StorageVolume,
 }
-ALL = [(noun, path, fields) for noun in SPECS for path, fields in cases(noun)]
+# What a domain's installer is started with is made of the same fields.
+ALSO = {"domain": ["installer"]}
+NOUNS = [*SPECS, "installer"]
+ALL = [(noun, path, fields) for noun in NOUNS for path, fields in cases(noun)]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case[0]}/{case[1].stem}")
@@ -50,8 +53,9 @@ def used(value):
 
 @pytest.mark.parametrize("noun", SPECS)
 def test_every_field_and_every_choice_is_used_by_a_case(noun):
-    texts = "\n".join(path.read_text() for path, _fields in cases(noun))
-    keys = set().union(*(used(fields) for _path, fields in cases(noun)))
+    every = [case for each in (noun, *ALSO.get(noun, ())) for case in cases(each)]
+    texts = "\n".join(path.read_text() for path, _fields in every)
+    keys = set().union(*(used(fields) for _path, fields in every))
     for spec in nested(SPECS[noun]):
         assert set(spec.__struct_fields__) - keys == set(), spec
     for state in typing.get_args(typing.get_type_hints(SPECS[noun])["state"]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_kvm.backend import host
+from salt_kvm.backend.hosts import host
 
 INTEL = (
     "processor\t: 0\nmodel name\t: Xeon\nphysical id\t: 0\ncore id\t: 0\nflags\t\t: fpu vmx sse2\n"

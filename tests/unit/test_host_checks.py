@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from salt_kvm.actions import host as actions
-from salt_kvm.backend import checks, host
+from salt_kvm.backend.hosts import checks, host
 
 ALL = ["cpu", "cpuacct", "cpuset", "memory", "devices", "blkio"]
 GOOD: dict[str, Any] = {
@@ -40,8 +40,10 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **facts: Any) -> dict[
         path = tmp_path / name
         if name not in absent:
             path.touch()
+            path.chmod(0o666)
         monkeypatch.setattr(module, name, path)
     monkeypatch.setattr(checks, "CHECKS", table())
+    monkeypatch.setenv("PATH", str(tmp_path))
     return {row["name"]: row for row in checks.run()}
 
 
@@ -62,7 +64,7 @@ def table() -> tuple[checks.Check, ...]:
 
 def test_a_good_host_passes_every_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = seen(monkeypatch, tmp_path)
-    assert len(rows) == 13
+    assert len(rows) == 15
     assert {(row["result"], row["cure"]) for row in rows.values()} == {("pass", "")}
     assert all(row["seen"] for row in rows.values())
 
@@ -159,6 +161,17 @@ def test_virtualisation_needs_the_device_too(
     seen(monkeypatch, tmp_path, kvm_api=None, absent=["KVM"])
     (said,) = actions.virtualisation(None, required=True, pillar=None)  # type: ignore[arg-type]
     assert "modprobe kvm_intel" in said
+
+
+def test_a_device_that_qemu_can_not_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = seen(monkeypatch, tmp_path)["kvm_access"]
+    assert row["result"] == "pass"
+    host.KVM.chmod(0o600)
+    found, cure = checks._kvm_access()
+    assert "-rw-------" in found
+    assert f"chmod 660 {host.KVM}" in cure
+    host.KVM.unlink()
+    assert checks._kvm_access()[1] == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another user")

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from golden_cases import FACTS, cases
 
+from pillars import problems
 from salt_kvm import converge
 from salt_kvm.errors import SpecError
 from salt_kvm.nouns import NOUNS
-from salt_kvm.spec import pillar
 from salt_kvm.xml import domain, network, pool
 
 NEST = []
@@ -150,21 +150,21 @@ def test_a_hostile_key_is_refused_or_escaped(value):
         if isinstance(inner, dict):
             bad = {**inner, value: "x"}
             check(noun, NAMES.get(noun, "web1"), with_value(fields, path, bad), (noun, path))
-    assert pillar.problems({value: {}})
+    assert problems({value: {}})
     for section in ("networks", "pools", "images", "domains"):
-        assert all(len(fault) < 1000 for fault in pillar.problems({section: {value: {}}}))
+        assert all(len(fault) < 1000 for fault in problems({section: {value: {}}}))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_a_hostile_section_is_refused(value):
     for section in ({}, {"host": value}, {"domains": value}, {"domains": {"a": value}}, value):
-        for fault in pillar.problems(section):
+        for fault in problems(section):
             assert 0 < len(fault) < 1000
 
 
 def test_the_words_of_yaml_are_no_names_by_accident():
     section = yaml.safe_load("{domains: {web1: {title: no, on_crash: off}}}")
-    told = pillar.problems(section)
+    told = problems(section)
     assert [fault.split(": ")[0] for fault in told] == [
         f"kvm:domains:web1:{key}" for key in ("title", "on_crash")
     ]

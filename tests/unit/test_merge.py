@@ -14,7 +14,7 @@ from salt_kvm.spec.network import Network
 from salt_kvm.xml import domain, network
 from salt_kvm.xml.intent import Intent, parse_fragment
 from salt_kvm.xml.live import device_in
-from salt_kvm.xml.merge import HIDDEN, fits, merge, without_secrets
+from salt_kvm.xml.merge import HIDDEN, fits, merge, summary, without_secrets
 
 FACTS = Facts(arch="x86_64", kvm=False)
 # What libvirt 9.0 makes of a small guest, shortened to what the tests look at.
@@ -147,10 +147,44 @@ def test_what_is_not_declared_survives():
     assert len(root.findall("devices/interface")) == 2
 
 
+@pytest.mark.parametrize("theirs", ["lots", "512"])
+def test_what_other_programs_keep_in_the_metadata_is_not_read(theirs):
+    """Elements that have no namespace of their own may have libvirt's names."""
+    kept = f"<metadata><a:b xmlns:a='urn:a'><memory>{theirs}</memory></a:b></metadata>"
+    document = merged(SEEN.replace("<memory", f"{kept}<memory", 1), vcpus=7).xml
+    assert ET.tostring(document.find("metadata/*/memory")).strip() == (
+        f"<memory>{theirs}</memory>".encode()
+    )
+
+
 def test_a_list_is_declared_in_full_and_a_cd_drive_is_no_disk():
     root = merged(disks=[{"path": "/srv/b.raw"}]).xml
     assert [d.find("target").get("dev") for d in root.iter("disk")] == ["vdb", "sda"]
     assert [d.get("device") for d in merged(disks=[]).xml.iter("disk")] == ["cdrom"]
+
+
+CODECS = (
+    "<domain><devices><sound model='ich6'><codec type='duplex'/></sound>"
+    "<sound model='ich9'><codec type='duplex'/><codec type='micro'/></sound></devices></domain>"
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "left"),
+    [
+        (({}, {"codecs": ["micro"]}), ["duplex", "micro"]),
+        (({}, {"codecs": []}), ["duplex"]),
+        (({"codecs": []}, {}), ["duplex", "micro"]),
+        (({}, {}), ["duplex", "duplex", "micro"]),
+    ],
+    ids=str,
+)
+def test_a_list_of_one_device_is_not_that_of_its_neighbour(declared, left):
+    cards = [{"model": m, **more} for m, more in zip(("ich6", "ich9"), declared, strict=True)]
+    once = merged(CODECS, sounds=cards)
+    assert [codec.get("type") for codec in once.xml.iter("codec")] == left
+    again = merged(ET.tostring(once.xml, encoding="unicode"), sounds=cards)
+    assert again.differences == ()
 
 
 def test_a_new_disk_takes_the_first_free_target_and_moves_no_other():
@@ -199,6 +233,9 @@ def test_secrets_are_hidden():
         "<!ENTITY a 'b'>",
         "<name>other</name>",
         "<domain><uuid>1</uuid></domain>",
+        "<memory>lots</memory>",
+        "<memory unit='ell'>1</memory>",
+        "<devices><lease expiry='soon'/></devices>",
         "\0",
     ],
 )
@@ -252,6 +289,56 @@ def test_changes_of_a_network():
             {"@start": "192.168.122.2", "@end": "192.168.122.254"},
             None,
         )
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("bridge", "<forward mode='nat'/>"), ("isolated", "<forward/>")]
+)
+def test_two_modes_of_a_network_are_refused(typed, said):
+    with pytest.raises(SpecError, match="kvm:networks:default:xml: <forward> and 'forward' differ"):
+        network_paths(forward=typed, xml=said)
+    assert network_paths(forward="nat", xml="<forward mode='nat'/>") == {}
+
+
+@pytest.mark.parametrize(
+    ("second", "left"),
+    [
+        ({}, ["1", "2"]),
+        ({"hosts": []}, ["1"]),
+        ({"hosts": [{"id": "00:01", "ip": "fd00::3"}]}, ["1", "3"]),
+    ],
+    ids=str,
+)
+def test_static_leases_of_an_address_are_not_those_of_another(second, left):
+    seen = """<network><name>a</name>
+        <ip address='10.0.0.1' prefix='24'>
+          <dhcp><host mac='52:54:00:00:0c:01' ip='10.0.0.1'/></dhcp>
+        </ip>
+        <ip family='ipv6' address='fd00::1' prefix='64'>
+          <dhcp><host id='00:01' ip='fd00::2'/></dhcp>
+        </ip></network>"""
+    first = {
+        "address": "10.0.0.1/24",
+        "dhcp": {"hosts": [{"mac": "52:54:00:00:0c:01", "ip": "10.0.0.1"}]},
+    }
+    fields = {"ips": [first, {"address": "fd00::1/64", "dhcp": second}]}
+    intent = network.intent("a", convert(Network, fields, "kvm:networks:a"))
+    merged = merge(ET.fromstring(seen), intent).xml
+    assert [host.get("ip")[-1] for host in merged.iter("host")] == left
+    assert merge(merged, intent).differences == ()
+
+
+def test_what_must_not_be_there_is_no_part_of_what_is_new():
+    fields = {"forward": "nat", "ip": "10.0.0.1/24", "dhcp": {"ranges": [], "hosts": []}}
+    intent = network.intent("a", convert(Network, fields, "kvm:networks:a"))
+    assert "urn:salt-kvm:intent" in ET.tostring(intent.xml, encoding="unicode")
+    assert summary(intent.xml) == {
+        "name": "a",
+        "forward/@mode": "nat",
+        "ip/@family": "ipv4",
+        "ip/@address": "10.0.0.1",
+        "ip/@prefix": "24",
     }
 
 

@@ -4,6 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from salt_kvm.errors import SpecError
 from salt_kvm.plan.network import plan
 from salt_kvm.plan.steps import Define, RestartNetwork, Step, UpdateNetwork
 from salt_kvm.seen import Observed
@@ -31,7 +32,7 @@ SEEN = """
     <srv service='ldap' protocol='tcp' domain='x.y' target='u' port='389'/>
     <host ip='10.9.0.9'><hostname>nine</hostname></host>
   </dns>
-  <portgroup name='a' default='yes'><vlan trunk='yes'><tag id='1'/><tag id='2'/></vlan></portgroup>
+  <portgroup name='a' default='yes'><bandwidth><inbound average='9'/></bandwidth></portgroup>
   <portgroup name='b'/>
   <ip family='ipv6' address='fd00:9::1' prefix='64'/>
   <ip address='10.9.0.1' netmask='255.255.255.0' localPtr='yes'>
@@ -48,6 +49,7 @@ SEEN = """
 ONE = {"mac": "52:54:00:00:00:01", "name": "one", "ip": "10.9.0.11"}
 TWO = {"mac": "52:54:00:00:00:02", "name": "two", "ip": "10.9.0.12"}
 LDAP = {"service": "ldap", "protocol": "tcp", "domain": "x.y", "port": 389}
+NINE = {"inbound": {"average": 9}}
 FOUR = "10.9.0.1/24"
 
 
@@ -86,7 +88,7 @@ SAME = [
             ]
         }
     },
-    {"portgroups": [{"name": "b"}, {"name": "a", "default": True, "vlan": {"tags": [2, 1]}}]},
+    {"portgroups": [{"name": "b"}, {"name": "a", "default": True, "bandwidth": NINE}]},
     {
         "routes": [
             {"to": "fd00:20::/64", "gateway": "fd00:9:0::2"},
@@ -141,6 +143,14 @@ ORDER = {
         {"dns": {"srv": [{**LDAP, "target": "t"}]}},
         [("DELETE", -1, "ldap-tcp]")],
     ),
+    "last leases": (
+        dhcp(ranges=()),
+        [("DELETE", 1, "10.9.0.2-10.9.0.99]"), ("DELETE", 1, "one"), ("DELETE", 1, "two")],
+    ),
+    "last names": (
+        {"dns": {"hosts": [], "txt": [], "srv": [], "forwarders": []}},
+        [("DELETE", -1, each) for each in ("10.9.0.9]", "a", "ldap-tcp]", "2]")],
+    ),
 }  # fmt: skip
 
 
@@ -175,6 +185,11 @@ def test_a_restart_is_for_what_waits_only():
     assert [type(step) for step in made] == [Define, UpdateNetwork]
 
 
+def test_the_last_lease_and_name_go_without_a_restart():
+    made = planned({**dhcp(ranges=()), "dns": {"hosts": [], "txt": [], "srv": []}})
+    assert [each for each in made if isinstance(each, Difference)] == []
+
+
 def test_what_waits_is_what_no_update_brings():
     made = planned({**dhcp(ONE), "mtu": 1400})
     assert [each.path for each in made if isinstance(each, Difference)] == ["mtu"]
@@ -194,3 +209,81 @@ def test_what_a_mode_cannot_have_goes_with_it(mode):
     assert ET.fromstring(define.xml).find("forward/nat") is None
     if mode == "bridge":
         assert ET.fromstring(define.xml).find("bridge").attrib == {"name": "br0"}
+
+
+DEVICES = "<interface dev='eth0'/><interface dev='eth1'/>"
+MACVTAP = f"<forward dev='eth0' mode='{{}}'>{DEVICES}</forward>"
+
+
+OVS = """<forward mode='bridge'/><bridge name='ovs0'/><virtualport type='openvswitch'/>
+<port isolated='yes'/><portgroup name='a'><vlan><tag id='5'/></vlan>
+<bandwidth><inbound average='9'/></bandwidth></portgroup>"""
+
+
+@pytest.mark.parametrize(
+    ("seen", "fields", "gone"),
+    [
+        (MACVTAP.format("private"), {"forward": "open", "ip": FOUR}, "forward/interface"),
+        (MACVTAP.format("vepa"), {"forward": "nat", "ip": FOUR}, "forward/interface"),
+        (MACVTAP.format("bridge"), {"forward": "bridge", "bridge": "br0"}, "forward/interface"),
+        ("<bandwidth/>", {"forward": "private", "devices": ["eth0"]}, "bandwidth"),
+        ("<bandwidth/>", {"forward": "bridge", "devices": ["eth0"]}, "bandwidth"),
+        ("<vlan><tag id='5'/></vlan>", {"forward": "nat", "ip": FOUR}, "vlan"),
+        (
+            "<forward dev='eth0' mode='private'><interface dev='eth0'/></forward>",
+            {"forward": "nat", "ip": FOUR},
+            "forward/interface",
+        ),
+        (OVS, {"forward": "nat", "ip": FOUR}, "virtualport"),
+        (OVS, {"forward": "nat", "ip": FOUR}, "portgroup/vlan"),
+        (OVS, {"forward": "private", "devices": ["eth0"]}, "virtualport"),
+        (OVS, {"forward": "bridge", "devices": ["eth0"]}, "portgroup/bandwidth"),
+        (OVS, {"forward": "hostdev", "pf": "eth0"}, "port"),
+    ],
+)
+def test_what_libvirt_refuses_in_a_mode_goes_with_it(seen, fields, gone):
+    [define] = steps(fields, f"<network><name>lab</name>{seen}</network>")
+    left = ET.fromstring(define.xml)
+    assert left.find(gone) is None
+    assert left.find("forward[@dev]") is None
+    assert "portgroup" not in gone or f"{gone.replace('p/', 'p[a]/')}" in define.changes
+
+
+@pytest.mark.parametrize(
+    ("seen", "fields"),
+    [
+        ("<forward dev='eth0' mode='nat'><interface dev='eth0'/></forward>", {"forward": "route"}),
+        (OVS, {"bridge": "ovs1"}),
+        ("<forward mode='nat'/><bridge name='b'/><virtualport type='midonet'/>", {"stp": False}),
+    ],
+)
+def test_what_a_mode_can_have_stays(seen, fields):
+    """And so does, in a mode that stays, what libvirt takes without any use of it."""
+    [define] = steps(fields, f"<network><name>lab</name>{seen}</network>")
+    tags = [
+        [each.tag for each in ET.fromstring(text).iter()] for text in (f"<a>{seen}</a>", define.xml)
+    ]
+    assert set(tags[0]) - {"a"} <= set(tags[1])
+
+
+@pytest.mark.parametrize(
+    ("seen", "fields", "told"),
+    [
+        ("", {"forward": "bridge", "devices": ["eth0"], "bandwidth": NINE}, ":bandwidth: it goes"),
+        ("", {"forward": "bridge", "bridge": "br0", "vlan": 4}, ":vlan: a VLAN goes with"),
+        ("<forward mode='nat'/>", {"portgroups": [{"name": "a", "vlan": 4}]}, r"\[a\]/vlan: a V"),
+        ("", {"forward": "nat", "ip": FOUR, "portgroups": [{"name": "a", "vlan": 4}]},
+         "'vlan' has no meaning with forward: nat"),
+        ("", {"forward": "private", "virtualport": "openvswitch"}, ":virtualport: openvswitch and"),
+        ("", {"xml": "<forward mode='vepa'/><port isolated='yes'/>"}, ":port: port_isolation goes"),
+    ],
+)  # fmt: skip
+def test_what_a_mode_cannot_have_is_refused(seen, fields, told):
+    with pytest.raises(SpecError, match=told):
+        steps(fields, f"<network><name>lab</name>{seen}</network>")
+
+
+def test_a_bridge_of_the_host_keeps_its_bandwidth():
+    seen = "<network><name>lab</name><bandwidth><inbound average='1'/></bandwidth></network>"
+    [define] = steps({"forward": "bridge", "bridge": "br0"}, seen)
+    assert ET.fromstring(define.xml).find("bandwidth/inbound") is not None

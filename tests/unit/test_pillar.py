@@ -8,6 +8,8 @@ import pytest
 import yaml
 from golden_cases import nested
 
+from pillars import problems
+from salt_kvm import converge
 from salt_kvm.spec import pillar
 
 EXAMPLE = (Path(__file__).parents[2] / "pillar.example").read_text()
@@ -16,13 +18,13 @@ SWITCHED_ON = re.sub(r"^( *)#(?!#)", r"\1", EXAMPLE, flags=re.MULTILINE)
 
 
 def test_example_is_valid():
-    assert pillar.problems(yaml.safe_load(EXAMPLE)["kvm"]) == []
+    assert problems(yaml.safe_load(EXAMPLE)["kvm"]) == []
 
 
 def test_example_is_valid_with_everything_switched_on():
     section = yaml.safe_load(SWITCHED_ON)["kvm"]
     assert section["connection"] == "qemu:///system"
-    assert pillar.problems(section) == []
+    assert problems(section) == []
 
 
 EVERY = sorted(nested(pillar.Pillar), key=lambda spec: spec.__name__)
@@ -276,6 +278,14 @@ BAD = [
         ["kvm:pools:p:source:adapter: an adapter of type fc_host is known by 'wwnn' and 'wwpn'"],
     ),
     (
+        {
+            "pools": {
+                "p": {"source": {"adapter": {"type": "scsi_host", "name": "a", "parent": "b"}}}
+            }
+        },
+        ["kvm:pools:p:source:adapter: 'parent' goes with fc_host, not with 'scsi_host'"],
+    ),
+    (
         {"pools": {"p": {"data": "delete"}}},
         ["kvm:pools:p: 'data' says what becomes of a pool's data with 'state: absent' only"],
     ),
@@ -305,18 +315,52 @@ BAD = [
         {"secrets": {"s": {"usage": "ceph", "value": "no base64!", "encoding": "base64"}}},
         ["kvm:secrets:s: the secret's value is no base64"],
     ),
-    ("kvm", ["kvm: Expected 'mapping', got 'str'"]),
+    ("kvm", ["kvm: Expected 'mapping', got 'str', not 'kvm'; its keys: "]),
+    (
+        {"domains": {"w": {"disks": [{"volume": "pool/a.raw"}]}}},
+        [
+            "kvm:domains:w:disks[0]:volume: Expected 'mapping', got 'str', not 'pool/a.raw'; "
+            "its keys: pool, volume"
+        ],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("section", "told"), BAD, ids=[str(bad[0])[:60] for bad in BAD])
 def test_every_fault_is_told_with_its_path(section, told):
-    problems = pillar.problems(section)
-    assert len(problems) == len(told)
-    for problem, start in zip(problems, told, strict=True):
+    found = problems(section)
+    assert len(found) == len(told)
+    for problem, start in zip(found, told, strict=True):
         assert problem.startswith(start)
 
 
 def test_a_long_value_is_cut_in_the_message():
-    (problem,) = pillar.problems({"domains": {"w": {"vcpus": "9" * 100_000}}})
+    (problem,) = problems({"domains": {"w": {"vcpus": "9" * 100_000}}})
     assert len(problem) < 200
+
+
+def test_what_was_read_is_not_read_again():
+    section = {"domains": {"a": {"memory": "1GiB"}, "b": {"state": "stopped", "title": None}}}
+    known = pillar.Known(section, pillar.parse(section))
+    fields = {"memory": "1GiB", "state": "running"}
+    assert converge.aim("domain", "a", fields, known.spec).want is known.pillar.domains["a"]
+    stopped = {"state": "stopped", "title": None}
+    assert converge.aim("domain", "b", stopped, known.spec).want is known.pillar.domains["b"]
+
+
+@pytest.mark.parametrize(
+    ("noun", "name", "fields"),
+    [
+        ("domain", "a", {"memory": "2GiB", "state": "running"}),
+        ("domain", "a", {"memory": "1GiB", "state": "stopped"}),
+        ("domain", "a", {"state": "running"}),
+        ("domain", "c", {"memory": "1GiB", "state": "running"}),
+        ("network", "a", {"forward": "nat", "state": "running"}),
+        ("nested", "a", {"enabled": True, "state": "nested"}),
+    ],
+)
+def test_what_says_another_thing_is_read(noun, name, fields):
+    """A state of one's own, or an argument that another SLS has changed."""
+    section = {"domains": {"a": {"memory": "1GiB"}}}
+    known = pillar.Known(section, pillar.parse(section))
+    assert converge.aim(noun, name, fields, known.spec) == converge.aim(noun, name, fields)

@@ -54,6 +54,30 @@ def test_a_valid_spec_is_well_formed(fields):
     assert ET.canonicalize(text) == ET.canonicalize(ET.tostring(ET.fromstring(text)))
 
 
+TOKENS = [
+    "<domain>", "</domain>", "<devices>", "</devices>", "<disk>", "</disk>", "<memory>",
+    "</memory>", "<memory unit='GiB'>", "<memory unit='ell'>", "<vcpu>", "</vcpu>", "<a b='1'/>",
+    "<ip netmask='x'/>", "<lease expiry='1' unit='ell'/>", "<lease expiry='x'/>",
+    "<ip address=''/>", "<name>x</name>", "<c:d/>", "<c:d xmlns:c='urn:c'/>",
+    "<target dev='vda'/>", "<!-- -- -->", "<![CDATA[<]]>", "<?p?>", "<!DOCTYPE a>", "&amp;", "&x;",
+    "&#0;", "\0", "\ud800", "\ufffe", "x", "12", "-1", "1.5", "<", ">", "'",
+    "<s:absent xmlns:s='urn:salt-kvm:intent'/>", "<a absent='y' xmlns='urn:salt-kvm:intent'/>",
+    "<blkiotune>", "</blkiotune>",
+]  # fmt: skip
+
+
+@settings(SLOW, max_examples=400)
+@given(st.lists(st.sampled_from(TOKENS), max_size=6).map("".join))
+def test_any_fragment_is_refused_or_stands_in_a_well_formed_document(text):
+    try:
+        intent = intent_of({"xml": text})
+        merged = merge(ET.fromstring(SEEN[0]), intent)
+    except SpecError:
+        return
+    written = ET.fromstring(ET.tostring(merged.xml, encoding="unicode"))
+    assert written.findtext("name") == "web1"
+
+
 @SLOW
 @given(st.sampled_from(SEEN), WORDS)
 def test_merging_twice_is_no_difference(seen, fields):
@@ -100,6 +124,7 @@ TAKES = {
 GENTLE = {
     steps.Define, steps.SetAutostart, steps.Start, steps.AttachDevice, steps.DetachDevice,
     steps.UpdateDevice, steps.SetProperty, steps.UpdateNetwork, steps.CreateImage, steps.ResizeLive,
+    steps.ResizeImage,
 }  # fmt: skip
 ENDS = st.fixed_dictionaries({
     "state": st.sampled_from(["present", "running", "stopped", "absent"]),

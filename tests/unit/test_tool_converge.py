@@ -70,6 +70,7 @@ def returned(tmp_path, *states):
     return tmp_path
 
 
+WAITS = "Waits for the next start: a 1 -> 2."
 CHANGE = {"state": {"old": "off", "new": "running"}}
 
 
@@ -88,6 +89,11 @@ CHANGE = {"state": {"old": "off", "new": "running"}}
             ],
             0,
             ["Made:", "  Started pool p.", "  pkg tools: 3 packages were installed."],
+        ),
+        (
+            [("kvm_domain", "w1", True, {}, f"As declared. {WAITS}")],
+            0,
+            ["Not in effect yet:", f"  kvm_domain w1: As declared. {WAITS}"],
         ),
         (
             [("kvm_pool", "p", None, CHANGE, "Would start pool p.")],
@@ -144,6 +150,22 @@ def test_stand_in_for_an_iso_that_is_not_there(tool, tmp_path):
     assert laid["stand_in"] == {"kvm": overlay}
     assert tool.pillar(source, target, None) == []
     assert set(load(target)) == {"top", "kvm"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "kvm:\n", "kvm:\n  domains:\n", "kvm: []\n", "[]\n", "kvm:\n\t- x\n"),
+        *("{% if x %}\n", "kvm: {domains: [a]}\n", "kvm: {domains: {a: null}}\n"),
+        "kvm: {domains: {a: {cdrom: [x]}}}\n",
+    ],
+)
+def test_what_is_wrong_with_a_pillar_is_salts_to_say(tool, tmp_path, text):
+    source, target = tmp_path / "mine.sls", tmp_path / "laid"
+    target.mkdir()
+    source.write_text(text)
+    assert tool.pillar(source, target, ("ipxe", "/ipxe.iso")) == []
+    assert (target / "kvm.sls").read_text() == text
 
 
 def test_stand_in_serves_the_example(tool, tmp_path):

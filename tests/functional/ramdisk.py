@@ -1,0 +1,29 @@
+"""What guests of tests boot from: an initramfs with a kernel's modules."""
+
+import gzip
+import shutil
+import subprocess
+from pathlib import Path
+
+GUEST = Path(__file__).parents[2] / ".cache" / "guest"
+
+
+def initramfs(root, init, modules):
+    """Return an initramfs of busybox, a script ``/init`` and, in their order, kernel modules."""
+    (root / "bin").mkdir(parents=True)
+    (root / "modules").mkdir()
+    shutil.copy(shutil.which("busybox"), root / "bin" / "busybox")
+    for number, name in enumerate(modules):
+        for module in (GUEST / "modules").rglob(f"{name}.ko"):
+            shutil.copy(module, root / "modules" / f"{number:02}-{name}.ko")
+    (root / "init").write_text(init)
+    (root / "init").chmod(0o755)
+    files = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+    archive = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc"],
+        cwd=root,
+        input=files.encode(),
+        capture_output=True,
+        check=True,
+    )
+    return gzip.compress(archive.stdout, 1)
