@@ -20,7 +20,13 @@ def command(path: Path) -> str:
     """A public function of an execution module, by its name for the loader."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return f"{path.stem}.{next(name for name in names if not name.endswith('_'))}"
+    called = {
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    module = called.get("__virtualname__", path.stem)
+    return f"{module}.{next(name for name in names if not name.endswith('_'))}"
 
 
 def main() -> None:
