@@ -18,7 +18,9 @@ END = re.compile(r"INFO Completed state \[.*\(duration_in_ms=([\d.]+)\)$")
 CHANGED = ("Made the following changes:", "File changed:", "{")
 NOISE = ("INFO Loading fresh modules", "INFO Executing command")
 DRY = re.compile(r"test=(true|yes|on|1)", re.IGNORECASE)
+DUE = "Waits for "
 TITLES = {True: "Made:", None: "Dry run, nothing was changed:", False: "Failed:"}
+TITLES |= {DUE: "Not in effect yet:"}
 SCREEN_SECONDS = 20
 
 
@@ -48,9 +50,16 @@ def pillar(source: Path, target: Path, stand_in: tuple[str, str] | None) -> list
 
 
 def _missing_isos(text: str) -> dict[str, str]:
-    domains = yaml.safe_load(text)["kvm"].get("domains", {})
-    isos = {name: spec.get("cdrom") for name, spec in domains.items()}
-    return {name: iso for name, iso in isos.items() if iso and not Path(iso).exists()}
+    try:
+        section = (yaml.safe_load(text) or {}).get("kvm") or {}
+        domains = (section.get("domains") or {}).items()
+        isos = {name: spec.get("cdrom") for name, spec in domains if isinstance(spec, dict)}
+    except (AttributeError, yaml.YAMLError):
+        # Salt, and then the states, say what is wrong with it.
+        return {}
+    return {
+        name: iso for name, iso in isos.items() if isinstance(iso, str) and not Path(iso).exists()
+    }
 
 
 def progress(lines: Iterable[str]) -> Iterator[str]:
@@ -80,10 +89,12 @@ def summary(run: Path, *, dry: bool) -> int:
         print(TITLES[False], *returned, sep="\n  ")
         return 1
     runs = sorted(returned.items(), key=lambda item: item[1]["__run_num__"])
-    told: dict[bool | None, list[str]] = {True: [], None: [], False: []}
+    told: dict[bool | str | None, list[str]] = {result: [] for result in TITLES}
     for key, state in runs:
         if state["changes"] or state["result"] is not True:
             told[state["result"]].append(_sentence(key, state))
+        elif DUE in state["comment"]:
+            told[DUE].append(_sentence(key, state))
     for result, sentences in told.items():
         if sentences:
             print(TITLES[result], *sentences, sep="\n  ")
@@ -123,7 +134,7 @@ def _consoles(run: Path, names: list[str]) -> None:
             console = caller.cmd("kvm_domain.vnc", name)
             if console:
                 print(f"VNC of {name}: {console['listen']}:{console['port']}")
-            print(f"Screenshot of {name}: {_screenshot(caller, name)}")
+                print(f"Screenshot of {name}: {_screenshot(caller, name)}")
 
 
 def _screenshot(caller: Any, name: str) -> str:
