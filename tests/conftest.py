@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from functional.daemon import apart
 from functional.ramdisk import GUEST, initramfs
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 # A change is judged by the same examples as the one before; with --hypothesis-profile=default they
 # are drawn anew.
@@ -209,7 +209,7 @@ def _daemons(log):
     finally:
         for daemon in reversed(started):
             daemon.terminate()
-            daemon.wait(30)
+            daemon.wait(SECONDS)
         if started:
             _remove_chains()
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 # What of the machine's libvirtd a second one must not see.
 FOLDERS = ("/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
-SECONDS = 300
 # <linux/sched.h>
 CLONE_NEWNET = 0x40000000
 AUTH = 'auth_unix_rw = "none"'

@@ -15,7 +15,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 UUID = "5811c2d4-0a1b2c3d-0791-408d5c59bc9d"
 STORE = "datastore1"
@@ -136,7 +136,7 @@ class EsxiHost:
             with suppress(ProcessLookupError, FileNotFoundError):
                 if programs or Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
                     os.kill(pid, signal.SIGKILL)
-        self.daemon.wait(30)
+        self.daemon.wait(SECONDS)
 
     def close(self):
         self.unplug()

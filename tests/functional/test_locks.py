@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from salt_kvm.backend.system import lock
+from waiting import SECONDS
 
 from .conftest import PREFIX, in_child
 
@@ -31,16 +33,22 @@ def test_two_runs_at_once_make_one_guest(run, modules, folder):
     assert sorted(bool(each["changes"]) for each in told) == [False, True]
 
 
-def test_a_run_that_waited_says_so(run, folder):
-    ready = multiprocessing.get_context("fork").Event()
+def test_a_run_that_waited_says_so(run, folder, monkeypatch):
+    ready, waiting = (multiprocessing.get_context("fork").Event() for _ in range(2))
 
     def other():
         with lock.held("image", f"{folder}/a.raw"):
             ready.set()
+            waiting.wait(SECONDS)
             time.sleep(2)
+
+    def poll(seconds):
+        waiting.set()
+        time.sleep(seconds)
 
     child = in_child(other)
     ready.wait()
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=poll))
     told = run()("kvm_image.present", name=f"{folder}/a.raw", size="1MiB")
     child.join()
     assert told["result"] is True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 from .conftest import PREFIX
 from .daemon import Daemon
@@ -59,7 +59,7 @@ def san(tmp_path_factory):
         finally:
             # It does not stop for a termination while it has a target.
             target.kill()
-            target.wait(30)
+            target.wait(SECONDS)
     finally:
         daemon.close()
 

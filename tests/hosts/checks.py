@@ -5,7 +5,7 @@ import socket
 import struct
 import zlib
 
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 from .conftest import CHECKOUT
 from .machine import ADDRESS, run
@@ -34,7 +34,7 @@ def guest_is_there(host):
 
 def greeting():
     """Connect to the VNC port from another machine; return the first bytes."""
-    with socket.create_connection((ADDRESS, 5900), timeout=10) as console:
+    with socket.create_connection((ADDRESS, 5900), timeout=SECONDS) as console:
         return console.recv(3)
 
 

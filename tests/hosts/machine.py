@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from waiting import wait_for
+from waiting import SECONDS, wait_for
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path("/var/cache/salt-kvm-tests")
@@ -179,13 +179,13 @@ class Machine:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait()
         self.process = None
 
     def reboot(self):
         """Let the system reboot itself; the container ends there and is started anew."""
         self.run("systemctl", "--no-block", "reboot")
-        self.process.wait(120)
+        self.process.wait(SECONDS)
         self.start()
 
     def run(self, *command, check=True, timeout=900):

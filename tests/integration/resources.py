@@ -67,10 +67,13 @@ class Site:
     def close(self):
         for daemon in reversed(self.daemons):
             daemon.terminate()
-            daemon.wait(60)
+            # Salt's daemons can miss a termination.
+            with suppress(subprocess.TimeoutExpired):
+                daemon.wait(60)
             # What a daemon leaves is of its session, which nobody else is in.
             with suppress(ProcessLookupError):
                 os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
         self.host.close()
 
     def _pillar(self, folder):

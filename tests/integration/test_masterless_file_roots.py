@@ -89,11 +89,15 @@ def test_one_run_installs_it_and_makes_everything(lacking, place):
 
 
 def test_progress_is_told_on_the_terminal(lacking, place):
-    source = place / "large.raw"
-    with source.open("wb") as file:
-        file.truncate(2 * 1024**3)
-    ran = lacking().call("kvm_image.create", f"{place}/clone.raw", f"source={source}")
-    assert ran.value is True, ran.said
-    shares = re.findall(rf"^copy of {source}: (\d+) %$", ran.said, re.MULTILINE)
+    """Told once a second, which no machine reads the larger one in; nothing takes no space."""
+    source, minion, shares = place / "large.raw", lacking(), []
+    for size in (2, 16):
+        with source.open("wb") as file:
+            file.truncate(size * 1024**3)
+        ran = minion.call("kvm_image.create", f"{place}/clone{size}.raw", f"source={source}")
+        assert ran.value is True, ran.said
+        shares = re.findall(rf"^copy of {source}: (\d+) %$", ran.said, re.MULTILINE)
+        if shares:
+            break
     assert shares, ran.said
     assert shares == sorted(shares, key=int)

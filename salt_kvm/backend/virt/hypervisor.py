@@ -62,8 +62,8 @@ KEEPS_TPM = 8_009_000
 START_DAEMON = "start libvirtd, or on modular hosts virtqemud.socket and its siblings; run as root"
 
 
-# How long a daemon may take to come back in the middle of a run.
-PATIENCE_SECONDS = 10.0
+# How long a daemon may take to come back in the middle of a run; it looks at each of its guests.
+PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.25
 
 _RUNNING = re.compile(r"<domain\s[^>]*\bid=")

@@ -15,8 +15,9 @@ from salt_kvm.spec.values import members
 from salt_kvm.xml.live import plugged
 from salt_kvm.xml.properties import GONE, PROPERTIES, property_in, without_namespace
 
-# How long a guest gets to release a device or to give memory back.
-SECONDS = 10.0
+# How long a guest gets to release a device or to give memory back: PCI Express alone waits for
+# five seconds whether its attention button is pressed again, and a busy host adds to that.
+SECONDS = 30.0
 POLL_SECONDS = 0.25
 
 
