@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from functional.daemon import apart
 from functional.ramdisk import GUEST, initramfs
 from waiting import SECONDS, wait_for
 
 # A change is judged by the same examples as the one before; with --hypothesis-profile=default they
-# are drawn anew.
-settings.register_profile("same", derandomize=True)
+# are drawn anew. How long one takes says more of the machine than of the example.
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=SLOW)
 settings.load_profile("same")
 
 # The files, and the hosts, that take more than a minute.
@@ -55,11 +57,12 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 for module in /modules/*.ko; do insmod $module; done
-echo "salt-kvm guest up"
-cat /proc/cmdline
 button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
 button=${button%/device/name}
-(dd if=/dev/input/${button##*/} of=/dev/null bs=24 count=1 2>/dev/null
+exec 3</dev/input/${button##*/}
+echo "salt-kvm guest up"
+cat /proc/cmdline
+(dd bs=24 count=1 <&3 2>/dev/null >/dev/null
  echo "salt-kvm guest: power button"; poweroff -f) &
 (while [ ! -e /quiet ] && sleep 1; do n=$((n + 1)); echo "tick $n"; done) &
 while read -r line; do sh -c "$line"; done
@@ -115,8 +118,8 @@ def pytest_unconfigure():
 
 def pytest_make_parametrize_id(val):
     """Processes that run side by side have names of their own, but must collect the same tests."""
-    own = str(os.getpid() % 10_000)
-    return val.replace(own, "N") if isinstance(val, str) and "skt" in val and own in val else None
+    own = rf"(skt[a-z]*)0*{os.getpid() % 10_000}(?![0-9])"
+    return re.sub(own, r"\1N", val) if isinstance(val, str) and re.search(own, val) else None
 
 
 # Not every PID 1 buries the dead at once, and libvirt waits for a guest that it kills to be buried.
@@ -176,8 +179,8 @@ def forget():
 
 def answers():
     """True when libvirtd answers; on a busy machine one can be mute for half a minute."""
-    command = ["virsh", "--quiet", "--connect", URI, "version", "--daemon"]
-    return subprocess.run(command, capture_output=True, timeout=180, check=False).returncode == 0
+    command = ["timeout", "180", "virsh", "--quiet", "--connect", URI, "version", "--daemon"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")

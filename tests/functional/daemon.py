@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -119,9 +119,7 @@ class Daemon:
     def guest(self, name):
         """Return the process of a running guest."""
         wanted = f"guest={name},".encode()
-        (found,) = (
-            pid for pid in self._inside() if wanted in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
+        (found,) = (pid for pid in self._inside() if wanted in _command(pid))
         return found
 
     def names(self):
@@ -143,7 +141,8 @@ class Daemon:
     def close(self):
         """End everything that was started in its network: daemon, dnsmasq, guests."""
         for pid in self._inside():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for process in (self.process, self.holder):
             if process is not None:
                 process.wait(SECONDS)
@@ -158,3 +157,11 @@ class Daemon:
                     yield int(path.parts[2])
             except OSError:
                 continue
+
+
+def _command(pid):
+    """Return a process's arguments; one that has gone has none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

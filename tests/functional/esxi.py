@@ -7,6 +7,7 @@ answers from files.
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -182,16 +183,18 @@ class EsxiHost:
 
 
 def free_port():
-    """Return a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """Return a port that nobody listens on, and that the kernel gives nobody's connection."""
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
+            return free.getsockname()[1]
 
 
 def _children(pid):
     """Return the processes below one, the youngest first."""
     below = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            below += [*_children(int(child)), int(child)]
+        with suppress(OSError):
+            for child in task.read_text().split():
+                below += [*_children(int(child)), int(child)]
     return below

@@ -69,7 +69,7 @@ done
 case $from in nowhere) echo "press enter to install"; read -r line ;; esac
 case $answers in *hold*) echo "holding"; dd if=/dev/zero bs=512 count=1 2>/dev/null | tr '\\0' x |
     dd of=/dev/vda conv=notrunc 2>/dev/null; sync; echo "half installed"; sleep 100000 ;; esac
-case $answers in *nothing*) poweroff -f ;; esac
+case $answers in *nothing*) poweroff -f ;; *linger*) sleep 20 ;; esac
 [ -z "$payload" ] || dd if=$payload of=/dev/vda bs=1M conv=notrunc 2>/dev/null
 {{ echo "INSTALLED from $from"; echo "$answers"; cat /proc/cmdline; }} |
     dd of=/dev/vda bs=1M seek={DISK - 1} conv=notrunc 2>/dev/null

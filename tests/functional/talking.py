@@ -77,7 +77,8 @@ esac
 (while read -r line; do echo "typed <$line>" >/dev/ttyS0; done </dev/tty1) &
 button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
 button=${{button%/device/name}}
-(dd if=/dev/input/${{button##*/}} of=/dev/null bs=24 count=1 2>/dev/null; poweroff -f) &
+exec 3</dev/input/${{button##*/}}
+(dd bs=24 count=1 <&3 >/dev/null 2>/dev/null; poweroff -f) &
 echo "salt-kvm guest up"
 while read -r line; do sh -c "$line"; done
 """

@@ -204,7 +204,7 @@ def test_a_guest_without_an_agent_is_not_asked(run, guest, modules, asked, fails
 
 def test_an_agent_that_hangs_costs_five_seconds(agent, boot, fails, modules, asked):
     boot()
-    agent("exec", **sh("(sleep 2; kill -STOP $(pidof qemu-ga)) >/dev/null 2>&1 </dev/null &"))
+    agent("exec", **sh("(sleep 10; kill -STOP $(pidof qemu-ga)) >/dev/null 2>&1 </dev/null &"))
     wait_for(lambda: not pings(agent), "an agent that hangs")
     before = len(asked)
     fails("does not answer: Guest agent is not responding", "exec", "ls")

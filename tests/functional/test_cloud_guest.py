@@ -15,7 +15,7 @@ from .conftest import PREFIX, remove_all, virsh
 
 NAME = f"{PREFIX}cloud"
 # Under emulation, on a machine that does other things too.
-PATIENCE_SECONDS = 540
+PATIENCE_SECONDS = 1200
 MAC = "52:54:00:5a:17:01"
 ADDRESS = "10.77.0.5"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxM1eFwCqCzYnQmSbLvT0vtyC6PTdyIAjo0IjIDvRQm anna"
@@ -84,8 +84,8 @@ def told(*command):
     status = {}
 
     def exited():
-        status.update(asked("guest-exec-status", pid=pid["pid"]))
-        return status["exited"]
+        status.update(asked("guest-exec-status", pid=pid["pid"]) or {})
+        return status.get("exited")
 
     wait_for(exited, command)
     return base64.b64decode(status.get("out-data", "")).decode()

@@ -84,9 +84,13 @@ class Console:
 
     def __init__(self, fields):
         self.log = Path(fields["serial"][0]["log"])
+        self.known = 0
 
-    def boot(self):
+    def forget(self):
+        """Look no more at what was said before, as before a start."""
         self.known = len(self.said(0))
+
+    def booted(self):
         wait_for(lambda: "salt-kvm guest up" in self.said(), "the guest's userspace")
 
     def said(self, known=None):
@@ -100,9 +104,8 @@ class Console:
 
 def test_a_guest_writes_to_an_encrypted_disk_and_reads_it_again(run, converge, booting, secret):
     console = Console(booting)
-    console.known = 0
     converge("kvm_domain.running", **booting)
-    console.boot()
+    console.booted()
     text = SENTINEL.replace("this", "t''his")
     console.run(f"echo '{text}' | dd of=/dev/vda bs=512 seek=64 conv=fsync; echo do''ne", "done")
     grown = {**booting, "disks": [{**booting["disks"][0], "size": "16MiB"}]}
@@ -111,8 +114,9 @@ def test_a_guest_writes_to_an_encrypted_disk_and_reads_it_again(run, converge, b
     converge("kvm_domain.stopped", **grown, timeout=300)
     assert SENTINEL.encode() not in Path(secret).read_bytes()
     assert VALUE.encode() not in Path(secret).read_bytes()
+    console.forget()
     converge("kvm_domain.running", **grown)
-    console.boot()
+    console.booted()
     console.run("dd if=/dev/vda bs=512 skip=64 count=1 2>/dev/null | head -n 1", SENTINEL)
     arguments = Path("/proc", _process(), "cmdline").read_bytes()
     assert VALUE.encode() not in arguments

@@ -43,13 +43,13 @@ def test_a_guest_boots_and_powers_off_when_it_is_asked(converge, booting):
     assert "net.ifnames=0 biosdevname=0" in text
     stopped = converge("kvm_domain.stopped", **booting, timeout=300)
     assert stopped["changes"] == {"state": {"old": "running", "new": "off"}}
-    assert "power button" in log.read_text()
+    wait_for(lambda: "power button" in log.read_text(), "what it said at last")
 
 
 def test_a_guest_that_starts_up_is_asked_until_it_hears(run, booting):
     """Before its system is up nobody sees the power button."""
     run()("kvm_domain.running", **booting)
-    told = run()("kvm_domain.stopped", **booting, timeout=90)
+    told = run()("kvm_domain.stopped", **booting, timeout=300)
     assert told["result"] is True, told["comment"]
 
 

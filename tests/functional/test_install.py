@@ -30,7 +30,8 @@ def made(tmp_path_factory):
     if not (installer.GUEST / "vmlinuz").is_file():
         pytest.skip(f"no kernel in {installer.GUEST}; tools/test fetches it")
     folder = Path(f"/var/tmp/{PREFIX}installer")
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     try:
         yield installer.make(folder)
     finally:

@@ -28,7 +28,7 @@ d-i mirror/http/directory string /preseeded
 d-i mirror/http/proxy string
 """
 # A slow machine that does many other things at the same time.
-SECONDS = 480
+SECONDS = 1200
 
 
 @pytest.fixture

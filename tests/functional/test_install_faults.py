@@ -171,8 +171,9 @@ def test_a_disk_that_is_made_from_a_source_is_not_installed_over(run, new, folde
 def test_an_agent_that_does_not_come_is_told_with_the_screen(run, new):
     """The guest stays, and is not installed for that anew."""
     new.fields["graphics"] = [{"type": "vnc"}]
+    installs(run, new)
     new.fields["install"]["wait"] = {"until": "agent", "timeout": 2}
-    for changed in ({"old": None, "new": "booting"}, None):
+    for changed in ({"old": "installing", "new": "booting"}, None):
         told = run()("kvm_domain.installed", **new.fields)
         assert told["result"] is False
         assert "waited 2 s for its agent in vain; its screen is kept as " in told["comment"]

@@ -53,7 +53,7 @@ def test_killed_before_the_installer_is_at_work(run, new, made, steps):
 
 
 def test_killed_while_it_waits_and_while_it_finishes(run, new, made):
-    fields = {**new.fields, "install": preseeded(made, "poweroff")}
+    fields = {**new.fields, "install": preseeded(made, "linger")}
     waiting = {**fields, "install": {**fields["install"], "wait": "poweroff"}}
     child = in_child(lambda: run()("kvm_domain.installed", **waiting))
     wait_for(lambda: says(new, "the installer is up"), "the installer")
@@ -281,7 +281,8 @@ def root_of(daemon):
 def test_where_libvirtd_forgets_its_log_tells(run, new, made, monkeypatch):
     """Done, and lost with the host; where nobody tells, nothing is started."""
     root = Path(f"/var/tmp/{PREFIX}daemon")
-    root.mkdir(mode=0o755)
+    root.mkdir()
+    root.chmod(0o755)
     daemon = Daemon(root)
     try:
         daemon.start()

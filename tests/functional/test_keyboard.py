@@ -29,7 +29,7 @@ def test_a_guest_hears_its_keyboard(up, modules):
     assert modules["kvm_domain.type_text"](NAME, f"{PRINTABLE}\n") == len(PRINTABLE) + 1
     wait_for(lambda: f"typed <{PRINTABLE.strip()}>" in up(), "all that a keyboard has")
     long = "double letters aa bb 0011, and a line that is longer than QEMU's queue of keys " * 4
-    modules["kvm_domain.type_text"](NAME, f"{long.strip()}\n", holdtime=5)
+    modules["kvm_domain.type_text"](NAME, f"{long.strip()}\n")
     wait_for(lambda: f"typed <{long.strip()}>" in up(), "a long line")
     assert modules["kvm_domain.send_key"](NAME, "h shift-i 3 enter") is True
     wait_for(lambda: "typed <hI3>" in up(), "single keys")

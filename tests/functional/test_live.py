@@ -404,5 +404,6 @@ def test_a_watch_restarts_a_running_guest_gracefully(run, fields, running):
         assert told["changes"] == {"state": {"old": "running", "new": "restarted"}}, told
         assert told["result"] is (None if test else True)
     assert virsh("domid", NAME) not in (running, "-")
-    assert "power button" in Path(fields["serial"][0]["log"]).read_text()
+    log = Path(fields["serial"][0]["log"])
+    wait_for(lambda: "power button" in log.read_text(), "what it said at last")
     assert run()("kvm_domain.mod_watch", sfun="present", **fields)["changes"] == {}

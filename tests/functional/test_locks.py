@@ -19,14 +19,14 @@ NAME = f"{PREFIX}twice"
 def test_two_runs_at_once_make_one_guest(run, modules, folder):
     fields = {"memory": "32MiB", "disks": [{"path": f"{folder}/a.raw", "size": "1MiB"}]}
     together = multiprocessing.get_context("fork").Barrier(2)
-    results = multiprocessing.get_context("fork").SimpleQueue()
+    results = multiprocessing.get_context("fork").Queue()
 
     def one():
         together.wait()
         results.put(run()("kvm_domain.running", name=NAME, **fields))
 
     children = [in_child(one), in_child(one)]
-    told = [results.get() for _ in children]
+    told = [results.get(timeout=SECONDS) for _ in children]
     for child in children:
         child.join()
     assert [each["result"] for each in told] == [True, True]

@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 import typing
 from pathlib import Path
 from string import Template
@@ -66,6 +67,7 @@ KEPT_IN = (
 NOISE = re.compile(r"\.(log|status|leases)$")
 QMP = "qemu-monitor-command"
 QUERIES = [f'{{"execute":"query-{what}"}}' for what in ("status", "block", "pci", "cpus-fast")]
+PCI = QUERIES[2]
 MUTATING = re.compile(
     "Define|Create|Undefine|Destroy|Set|Attach|Detach|Update|Shutdown|Reboot|Reset|Build|Delete"
     "|Rename|Suspend|Resume|Refresh|Resize|Save|Restore|Pin|Inject|Send|Migrate|Commit|Pull|Rebase"
@@ -292,6 +294,8 @@ class Running:
         assert made.result is True, made.comment
         if noun == "domain":
             self._wait(name, first)
+            if before != first:
+                self._settle(name)
 
     def _wait(self, name, fields):
         """A guest releases a device only when its system is up."""
@@ -302,6 +306,17 @@ class Running:
         known = self.booted.get("size", 0)
         wait_for(lambda: b"tick" in log.read_bytes()[known:], log.read_bytes)
         self.booted = {"id": identity, "size": log.stat().st_size}
+
+    def _settle(self, name):
+        """A guest gives what was plugged in its addresses, in its own time."""
+        told = []
+
+        def same():
+            time.sleep(1)
+            told.append(unnumbered(virsh(QMP, name, PCI)))
+            return told[-2:-1] == told[-1:]
+
+        wait_for(same, lambda: told[-1])
 
 
 @pytest.fixture(scope="module")
@@ -358,8 +373,12 @@ def _documents():
             asked += [dump, f"{dump} --inactive"]
             if noun == "domain":
                 asked += [f"domstate {name}", *(f"{QMP} {name} '{ask}'" for ask in QUERIES)]
-    # QEMU's answers are numbered.
-    return re.sub('"id":"libvirt-[0-9]+"', "", virsh("; ".join(asked))).splitlines()
+    return unnumbered(virsh("; ".join(asked))).splitlines()
+
+
+def unnumbered(answer):
+    """QEMU's answers are numbered."""
+    return re.sub('"id":"libvirt-[0-9]+"', "", answer)
 
 
 def _own_definitions(folder):

@@ -11,23 +11,26 @@ import pytest
 
 from salt_kvm.backend.storage import begun, pool
 
-from .conftest import MIB, PREFIX, in_child, virsh
+from .conftest import MIB, PREFIX, RUN, in_child, virsh
 
 NAME = f"{PREFIX}dev"
 # From Linux's loop.h.
 LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C80, 0x4C81
+# Nobody else takes the device of this number while it is away.
+OWN_NUMBER = 1000 + RUN
+OWN = f"/dev/loop{OWN_NUMBER}"
 
 
 @pytest.fixture
 def loop(folder):
-    """Return the maker of loop devices: ``loop(MiB)``."""
+    """Return the maker of loop devices: ``loop(MiB)``, or with a name that is free."""
     made = []
 
-    def make(size):
+    def make(size, device="--find"):
         image = folder / f"loop{len(made)}"
         with image.open("wb") as file:
             file.truncate(size * 1024**2)
-        command = ["losetup", "--find", "--show", "--partscan", str(image)]
+        command = ["losetup", "--show", "--partscan", device, str(image)]
         made.append(
             subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         )
@@ -35,11 +38,22 @@ def loop(folder):
 
     yield make
     virsh("pool-destroy", NAME)
+    # Its device is another test's as soon as it is given back.
+    virsh("pool-undefine", NAME)
     for device in made:
         subprocess.run(["umount", device], capture_output=True, check=False)
         subprocess.run(["vgchange", "-an", f"{PREFIX}vg"], capture_output=True, check=False)
         subprocess.run(["wipefs", "-qa", device], capture_output=True, check=False)
         subprocess.run(["losetup", "--detach", device], check=True)
+        if device == OWN:
+            loop_control(LOOP_CTL_REMOVE)
+
+
+def loop_control(*requests):
+    """Add or remove the device that has this run's number."""
+    with open("/dev/loop-control", "rb") as control:
+        for request in requests:
+            fcntl.ioctl(control.fileno(), request, OWN_NUMBER)
 
 
 def signatures(device):
@@ -279,17 +293,14 @@ def test_what_came_after_a_build_that_was_cut_off_is_not_built_over(
 
 def test_after_a_reboot_what_nobody_wrote_to_is_still_half_of_it(converge, folder, loop, killed):
     """A device that is new to the kernel counts from zero, as after a start of the host."""
-    device = loop(128)
+    device = loop(128, OWN)
     fields = fields_of(device, "ext4", folder)
     killed(device, "ext4", fields)
     (record,) = (path for path in Path(begun.FOLDER).iterdir() if NAME in path.name)
     record.write_text(json.dumps({**json.loads(record.read_text()), "boot": "another"}))
     image = json.loads(record.read_text())["devices"][device]["loop/backing_file"]
     subprocess.run(["losetup", "--detach", device], check=True)
-    number = int(device.removeprefix("/dev/loop"))
-    with open("/dev/loop-control", "rb") as control:
-        for request in (LOOP_CTL_REMOVE, LOOP_CTL_ADD):
-            fcntl.ioctl(control.fileno(), request, number)
+    loop_control(LOOP_CTL_REMOVE, LOOP_CTL_ADD)
     subprocess.run(["losetup", "--partscan", device, image], check=True)
     assert converge("kvm_pool.running", name=NAME, **fields)["result"] is True
 

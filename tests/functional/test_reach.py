@@ -11,6 +11,7 @@ from salt_kvm.backend.client import Client
 from salt_kvm.backend.guests import conditions
 from salt_kvm.backend.virt.hypervisor import Hypervisor
 from salt_kvm.backend.world import World
+from waiting import wait_for
 
 from . import talking
 from .conftest import PREFIX, SUBNET, virsh
@@ -45,17 +46,19 @@ def test_a_guest_is_waited_for_and_found(run, modules, talks, wait):
 
     mac = re.search(r"52:54:00(:[0-9a-f]{2}){3}", virsh("domiflist", NAME))[0]
     addresses = modules["kvm_domain.addresses"]
+    every = ["agent", "lease", "arp"]
+    wait_for(lambda: addresses(NAME)[0]["sources"] == every, "what each source knows")
     first, *rest = addresses(NAME)
     assert first == {
         "address": found["address"], "prefix": 24, "mac": mac, "interface": "eth0",
-        "sources": ["agent", "lease", "arp"],
+        "sources": every,
     }  # fmt: skip
     assert all(each["address"].startswith("fe80:") for each in rest)
     for source, prefix in (("agent", 24), ("lease", 24), ("arp", None)):
         (one,) = [each for each in addresses(NAME, source=source) if "." in each["address"]]
         assert (one["address"], one["prefix"], one["mac"]) == (found["address"], prefix, mac)
         assert one["sources"] == [source]
-    assert addresses()[NAME][0] == first
+    wait_for(lambda: addresses()[NAME][0] == first, "the same of all guests")
 
     # What is printed while it is waited for, and what was printed before.
     log = Path(talks["serial"][0]["log"]).read_text

@@ -54,7 +54,7 @@ def enters(daemon, tmp_path):
         credentials = f"[credentials-c]\nauthname={user}\npassword={password}\n"
         file.write_text(f"{credentials}\n[auth-libvirt-default]\ncredentials=c\n")
         uri = f"{daemon.uri}&authfile={file}"
-        command = ["timeout", "30", "virsh", "-q", "-c", uri, "list", "--all"]
+        command = ["timeout", "300", "virsh", "-q", "-c", uri, "list", "--all"]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )

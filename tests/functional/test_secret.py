@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import libvirt
 import pytest
 import salt.loader
 
@@ -41,6 +42,20 @@ def test_life_of_a_secret(converge, modules):
     assert modules["kvm_secret.list"]()[info["uuid"]] == f"tls/{NAME}"
     converge("kvm_secret.absent", **fields)
     assert NAME not in virsh("secret-list")
+
+
+def test_a_secret_that_goes_while_all_are_listed_is_not_there(converge, modules, monkeypatch):
+    converge("kvm_secret.present", name=NAME, usage="tls", value=VALUE)
+    uuid = modules["kvm_secret.info"](NAME, usage="tls")["uuid"]
+    listed = libvirt.virConnect.listAllSecrets
+
+    def gone(self, *arguments):
+        found = listed(self, *arguments)
+        virsh("secret-undefine", uuid)
+        return found
+
+    monkeypatch.setattr(libvirt.virConnect, "listAllSecrets", gone)
+    assert uuid not in modules["kvm_secret.list"]()
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ def test_a_pool_that_can_not_be_built_leaves_its_device_as_blank_as_it_was(
         converge("kvm_pool.running", **fields)
     finally:
         virsh("pool-destroy", POOL)
+        virsh("pool-undefine", POOL)
         subprocess.run(["losetup", "--detach", device], check=True)
 
 

@@ -28,6 +28,7 @@ from salt_kvm.backend.storage import store as backend
 from salt_kvm.backend.system import command, copying, temporary
 from salt_kvm.backend.system.progress import Progress, silent
 from salt_kvm.errors import ApplyError
+from waiting import SECONDS
 
 from .conftest import PREFIX, in_child
 from .test_image_change import MIB, holds, qemu_img, told, write
@@ -554,7 +555,7 @@ def test_a_source_of_this_host_has_any_name(converge, folder, store, base, name)
 
 def test_many_runs_at_once_fetch_once(run, folder, web, store, base):
     source = {"source": f"{web.address}/slow/base.qcow2", "source_hash": sha(base)}
-    results = FORK.SimpleQueue()
+    results = FORK.Queue()
 
     def one(number):
         name = f"{folder}/a{number}.qcow2"
@@ -563,7 +564,7 @@ def test_many_runs_at_once_fetch_once(run, folder, web, store, base):
     children = [FORK.Process(target=one, args=(number,)) for number in range(5)]
     for child in children:
         child.start()
-    answers = [results.get() for _ in children]
+    answers = [results.get(timeout=SECONDS) for _ in children]
     for child in children:
         child.join()
     assert [answer["result"] for answer in answers] == [True] * 5, answers
@@ -732,7 +733,7 @@ def test_a_large_image_passes_through_without_taking_memory(run, modules, folder
         yield run()("kvm_volume.present", name=f"{pool}/{kind}.o", capacity="512MiB")["result"]
         yield modules["kvm_volume.upload"](f"{pool}/{kind}.o", over)
 
-    results = FORK.SimpleQueue()
+    results = FORK.Queue()
 
     def one():
         done = [*through(spread(folder / "small.raw", 4, 1), "small")]
@@ -742,7 +743,7 @@ def test_a_large_image_passes_through_without_taking_memory(run, modules, folder
 
     child = FORK.Process(target=one)
     child.start()
-    done, grown = results.get()
+    done, grown = results.get(timeout=SECONDS)
     child.join()
     assert done == [True] * 12
     assert grown < 16 * 1024, f"{grown} KiB"

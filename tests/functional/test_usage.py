@@ -65,6 +65,8 @@ def test_a_device_of_another_guest_is_refused(run, base):
             made = run()("kvm_domain.present", name=name, memory="32MiB", disks=shared)
             assert made["result"] is True, made["comment"]
     finally:
+        virsh("undefine", ONE)
+        virsh("undefine", TWO)
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
@@ -117,6 +119,8 @@ def test_what_a_device_holds_stands_on_its_base(run, folder, base):
         assert told["result"] is False
         assert base.exists()
     finally:
+        virsh("undefine", ONE)
+        virsh("undefine", TWO)
         subprocess.run(["losetup", "--detach", device], check=True)
 
 

@@ -241,7 +241,7 @@ def slow(esxi, what="/bin/busybox sleep 30"):
 
 def test_a_killed_run_leaves_the_file_whole(run, esxi):
     path = esxi.machine(12, NAME, TEXT)
-    slow(esxi, "/bin/busybox sleep 5")
+    slow(esxi, "/bin/busybox sleep 15")
     killed = writer(esxi, [path])
     wait_for((esxi.root / "var/slept").exists, "the writer")
     killed.send_signal(signal.SIGKILL)
@@ -262,7 +262,7 @@ def test_a_text_that_arrives_in_part_is_dropped(esxi):
     path = esxi.machine(12, NAME, large)
     began = esxi.root / "var/slept"
     began.unlink(missing_ok=True)
-    doze = "[ $# -gt 0 ] || { : > /var/slept; /bin/busybox sleep 5; }"
+    doze = "[ $# -gt 0 ] || { : > /var/slept; /bin/busybox sleep 15; }"
     esxi.hook(f'cat() {{ {doze}; /bin/busybox cat "$@"; }}\n')
     cut = writer(esxi, [path])
     wait_for(began.exists, "the writer")

@@ -14,6 +14,7 @@ from salt.exceptions import CommandExecutionError
 
 from salt_kvm.backend.storage import begun
 from salt_kvm.backend.virt import volume_calls
+from salt_kvm.backend.virt.hypervisor import Hypervisor
 
 from .conftest import PREFIX, in_child, virsh
 
@@ -51,6 +52,33 @@ def test_life_of_a_volume(converge, modules, pool):
     gone = converge("kvm_volume.absent", name=VOLUME)
     assert gone["changes"] == {"volume": {"old": "present", "new": None}}
     assert list(pool.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", ["_find", "_document"])
+def test_what_another_run_takes_away_meanwhile_is_not_there(pool, libvirtd, monkeypatch, at):
+    """Each state asks where the disks of every guest are, those of other runs too."""
+    virsh("vol-create-as", POOL, "a", "1M")
+    hypervisor, step = Hypervisor(libvirtd), getattr(volume_calls, at)
+    find = Hypervisor.find
+
+    def take_away():
+        virsh("pool-destroy", POOL)
+        virsh("pool-undefine", POOL)
+
+    def found(self, kind, name):
+        pool = find(self, kind, name)
+        take_away()
+        return pool
+
+    def document(*arguments):
+        take_away()
+        return step(*arguments)
+
+    if at == "_find":
+        monkeypatch.setattr(Hypervisor, "find", found)
+    else:
+        monkeypatch.setattr(volume_calls, at, document)
+    assert volume_calls.read(hypervisor, POOL, "a") == (at == "_document", None)
 
 
 @pytest.mark.parametrize("size", [1, 4096, 262_143, 262_145, 300_000, 1_000_000])

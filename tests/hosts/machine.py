@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from waiting import SECONDS, wait_for
@@ -176,7 +176,7 @@ class Machine:
             return
         self.process.terminate()
         try:
-            self.process.wait(60)
+            self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -227,13 +227,16 @@ class Machine:
 
     @staticmethod
     def _children(pid):
-        found = Path(f"/proc/{pid}/task/{pid}/children")
-        return [int(child) for child in found.read_text().split()] if found.exists() else []
+        with suppress(OSError):
+            return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        return []
 
     @staticmethod
     def _is_init(pid):
-        ids = re.search(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M)
-        return ids is not None and ids[1].split()[1:] == ["1"]
+        with suppress(OSError):
+            ids = re.search(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+            return ids is not None and ids[1].split()[1:] == ["1"]
+        return False
 
     def _connect(self):
         inside = ("nsenter", "-t", str(self.init), "-n", "ip")

@@ -55,7 +55,7 @@ def test_only_the_daemon_of_a_changed_file_is_restarted(host):
 def test_a_daemon_in_the_foreground_is_left_to_who_started_it(host):
     daemon, _logger, guest = processes(host)
     host.run("sh", "-c", f"kill {daemon}")
-    wait_for(lambda: host.run("test", "-e", "/run/libvirtd.pid", check=False).returncode, "its end")
+    wait_for(lambda: host.run("test", "-e", f"/proc/{daemon}", check=False).returncode, "its end")
     host.run("sh", "-c", "setsid libvirtd </dev/null >/dev/null 2>&1 &")
     wait_for(lambda: host.run("virsh", "list", check=False).returncode == 0, "libvirtd")
     before = processes(host)

@@ -84,7 +84,7 @@ class Minion(NamedTuple):
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=900,
             check=False,
         )
         said = ran.stdout + ran.stderr + log.read_text()

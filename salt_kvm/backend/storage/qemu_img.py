@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ SECTOR = 512
 CHECKED = ("qcow2", "qed", "vdi", "vhdx", "vmdk")
 # LUKS measures how fast this machine hashes, and gives up where that was too fast for its clock.
 _UNMEASURED = "Unable to get accurate CPU usage"
-_ATTEMPTS = 20
+_MEASURING_SECONDS = 60.0
 # What its passphrase is called in an image's options.
 _KEY_OF = {"luks": "", "qcow2": "encrypt."}
 IDENTICAL = "Images are identical."
@@ -68,11 +69,12 @@ def identity() -> str:
 
 def measured(make: Callable[[], object]) -> None:
     """Make what LUKS encrypts, again where the clock was too coarse for its measurement."""
-    for left in reversed(range(_ATTEMPTS)):
+    end = time.monotonic() + _MEASURING_SECONDS
+    while True:
         try:
             make()
         except ApplyError as error:
-            if _UNMEASURED not in str(error) or not left:
+            if _UNMEASURED not in str(error) or time.monotonic() >= end:
                 raise
         else:
             return

@@ -24,7 +24,10 @@ def read(hypervisor: Hypervisor, usage: str, identity: str) -> str | None:
 def read_all(hypervisor: Hypervisor) -> list[str]:
     """Return the documents of all secrets."""
     with hypervisor.saying(ObserveError, "the list of secrets"):
-        return [str(each.XMLDesc(0)) for each in hypervisor.connection.listAllSecrets(0)]
+        listed = hypervisor.connection.listAllSecrets(0)
+        # What was listed may be gone by now.
+        told = [hypervisor.unless(MISSING, each.XMLDesc, 0) for each in listed]
+        return [str(document) for document in told if document is not None]
 
 
 @again

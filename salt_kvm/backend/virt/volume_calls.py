@@ -11,8 +11,8 @@ from typing import IO, Any
 from salt_kvm.backend.virt.hypervisor import Hypervisor, again
 from salt_kvm.errors import ApplyError, NotFoundError, ObserveError
 
-# There is no such volume, or its pool is off.
-MISSING = ("VIR_ERR_NO_STORAGE_VOL", "VIR_ERR_OPERATION_INVALID")
+# There is no such volume, or its pool is off or has gone since it was found.
+MISSING = ("VIR_ERR_NO_STORAGE_VOL", "VIR_ERR_OPERATION_INVALID", "VIR_ERR_NO_STORAGE_POOL")
 
 
 @again
@@ -49,7 +49,7 @@ def read(hypervisor: Hypervisor, pool: str, name: str) -> tuple[bool, str | None
 
 
 def _document(hypervisor: Hypervisor, found: Any) -> str | None:
-    text = hypervisor.unless(("VIR_ERR_NO_STORAGE_VOL",), found.XMLDesc, 0)
+    text = hypervisor.unless(MISSING, found.XMLDesc, 0)
     return None if text is None else str(text)
 
 
