@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ LONGEST = (
     "tests/integration/test_master_minion.py",
 )
 
+WORKERS = []
 URI = "qemu:///system"
 DAEMONS = ("virtlogd", "libvirtd")
 
@@ -75,13 +76,37 @@ def pytest_configure(config):
 
     Tests that run side by side share what the process that hands them out starts before them.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     if getattr(config.option, "numprocesses", None) and shutil.which("virsh") and not os.getuid():
         folder = tempfile.TemporaryDirectory(prefix="salt-kvm-libvirtd-")
         shared = ExitStack()
         shared.enter_context(folder)
         shared.enter_context(_daemons(Path(folder.name) / "log"))
         config.add_cleanup(shared.close)
+
+
+def _end(*_signal):
+    """A second one, as of a terminal and of who hands out tests, must not stop what cleans up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node):
+    """Remember who works beside this process."""
+    WORKERS.append(node)
+
+
+def pytest_keyboard_interrupt():
+    """Let those who work end as this process does; xdist would give them seconds."""
+    for node in WORKERS:
+        with suppress(ProcessLookupError):
+            os.kill(node.gateway._rinfo().pid, signal.SIGTERM)
+    for node in WORKERS:
+        with suppress(EOFError, node.channel.TimeoutError, node.channel.RemoteError):
+            node.channel.waitclose(SECONDS)
 
 
 def pytest_collection_modifyitems(items):
