@@ -69,7 +69,8 @@ def minion(master):
 
 @pytest.fixture(scope="module")
 def synced(master, minion):
-    return master.salt_cli().run("saltutil.sync_all", minion_tgt=minion.id).data
+    command = master.salt_cli(timeout=SECONDS)
+    return command.run("saltutil.sync_all", minion_tgt=minion.id).data
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def ask(master, minion, synced):
     """Run a command on the master: ``salt <minion> ...``."""
 
     def run(*arguments):
-        ran = master.salt_cli(timeout=600).run(*arguments, minion_tgt=minion.id)
+        ran = master.salt_cli(timeout=SECONDS).run(*arguments, minion_tgt=minion.id)
         assert "Traceback" not in ran.stdout + ran.stderr
         return ran.data
 
