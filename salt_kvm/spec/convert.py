@@ -32,7 +32,7 @@ def convert(kind: type[S], value: Any, path: str) -> S:
 
 def _problems(kind: Any, value: Any, path: str) -> Iterator[str]:
     """The fast path stops at the first fault, so walk the type to find the others."""
-    structs = [arg for arg in (kind, *get_args(kind)) if _is_spec(arg)]
+    structs = _specs(kind)
     if value is None and type(None) in get_args(kind):
         return
     if structs and isinstance(value, dict):
@@ -86,7 +86,7 @@ def _own_problem(kind: Any, value: Any, path: str) -> Iterator[str]:
 
 def _keys(kind: Any, value: Any) -> str:
     """Of what has to be a mapping and is none, the keys that it would have."""
-    specs = [arg for arg in (kind, *get_args(kind)) if _is_spec(arg)]
+    specs = _specs(kind)
     if not specs or isinstance(value, dict):
         return ""
     return _cut(f"; its keys: {', '.join(sorted(_hints(specs[0])))}", 200)
@@ -119,10 +119,15 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _is_spec(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Spec)
+@functools.cache
+def _specs(kind: Any) -> list[type[Spec]]:
+    """The specs that a kind is, or that may stand where it does."""
+    return [
+        arg for arg in (kind, *get_args(kind)) if isinstance(arg, type) and issubclass(arg, Spec)
+    ]
 
 
+@functools.cache
 def _collection(kind: Any, of: type) -> Any:
     """``list[X]`` out of ``list[X] | None``; None where there is none."""
     return next((arg for arg in (kind, *get_args(kind)) if get_origin(arg) is of), None)

@@ -54,11 +54,9 @@ def paths(value, at=()):
 
 
 def with_value(fields, path, value):
-    changed = copy.deepcopy(fields)
-    place = changed
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
+    key, *rest = path
+    changed = copy.copy(fields)
+    changed[key] = with_value(fields[key], rest, value) if rest else value
     return changed
 
 
