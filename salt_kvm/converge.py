@@ -6,7 +6,7 @@ A dry run ends after the rehearsal; what it reports is the very plan that a real
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import structs
@@ -16,7 +16,7 @@ from salt_kvm.backend.guests import refusals
 from salt_kvm.backend.perform import Undo, perform
 from salt_kvm.backend.system import lock, temporary
 from salt_kvm.backend.view import View
-from salt_kvm.backend.world import World, unread
+from salt_kvm.backend.world import World
 from salt_kvm.errors import (
     ApplyError,
     ConnectError,
@@ -32,6 +32,9 @@ from salt_kvm.seen import Observed, Promises
 from salt_kvm.spec.convert import convert, key_text
 from salt_kvm.spec.types import Spec, Value
 from salt_kvm.xml.merge import Difference
+
+if TYPE_CHECKING:
+    from salt_kvm.spec.pillar import Known
 
 AS_DECLARED = "as declared"
 FATAL = "the guest could not start with it either, so correct it or take it out"
@@ -112,7 +115,7 @@ def run(world: World, noun: str, name: str, fields: dict[str, Any], mode: Mode =
     :param mode: a real run, if nothing else is said
     :raises KvmError: for anything that the user or the world can cause before the first change
     """
-    target = aim(noun, name, fields, world.spec)
+    target = aim(noun, name, fields, world.known)
     if mode.test:
         promised = world.promised if mode.keep else world.promised.copy()
         return foresee(target, View(world, promised), mode)
@@ -152,15 +155,10 @@ def _run(world: World, target: Target, mode: Mode) -> Outcome:
     return _apply(world, target, steps, mode)
 
 
-def aim(
-    noun: str,
-    name: str,
-    fields: dict[str, Any],
-    known: Callable[[str, str, dict[str, Any]], Any] = unread,
-) -> Target:
+def aim(noun: str, name: str, fields: dict[str, Any], known: Known | None = None) -> Target:
     """Return the target that ``fields`` describe.
 
-    :param known: returns the spec of what was read before
+    :param known: what was read before
     :raises SpecError: naming every fault with its path in the pillar
     """
     row = NOUNS[noun]
@@ -169,7 +167,7 @@ def aim(
         parsed = row.parse_name(name)
     except ValueError as error:
         raise SpecError([f"{path}: {error}"]) from error
-    want = known(row.section, name, fields)
+    want = None if known is None else known.spec(row.section, name, fields)
     return Target(row, parsed, convert(row.spec, fields, path) if want is None else want)
 
 

@@ -81,7 +81,7 @@ def validate(world: World, pillar: Any) -> list[str]:
 
     faults, section = list(_no_names(pillar)), plain(pillar) or {}
     try:
-        world.section, world.spec = section, spec.Known(section, spec.parse(section)).spec
+        world.known = spec.Known(section, spec.parse(section))
     except SpecError as error:
         faults += error.problems
     return faults

@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from salt_kvm.backend.client import Client
 from salt_kvm.backend.hosts import host
@@ -21,6 +21,9 @@ from salt_kvm.errors import ConnectError, DependencyError, KvmError
 from salt_kvm.seen import Facts, Promises
 from salt_kvm.xml.document import parse
 
+if TYPE_CHECKING:
+    from salt_kvm.spec.pillar import Known
+
 # By libvirt's names of who makes the CPU.
 FLAGS = {"Intel": "vmx", "AMD": "svm", "Hygon": "svm"}
 
@@ -28,11 +31,6 @@ FLAGS = {"Intel": "vmx", "AMD": "svm", "Hygon": "svm"}
 def never(error: KvmError) -> bool:
     """Say of what is missing that nothing brings it."""
     return False
-
-
-def unread(kind: str, name: str, fields: dict[str, Any]) -> Any:
-    """Know the spec of nothing."""
-    return None
 
 
 class World:
@@ -57,10 +55,8 @@ class World:
         self.overcommit: Any = None
         # Tells of what is missing whether earlier states of this dry run may bring it.
         self.coming: Callable[[KvmError], bool] = never
-        # What the check of the pillar has read, so that a state need not: its section, and what
-        # returns the specs of that.
-        self.section: dict[str, Any] = {}
-        self.spec: Callable[[str, str, dict[str, Any]], Any] = unread
+        # What the check of the pillar has read, so that a state need not.
+        self.known: Known | None = None
         # True where a check has found what ends a run.
         self.ended = False
         # True where what killed runs have left is gone.
@@ -82,9 +78,14 @@ class World:
         self._client, self.coming = client, never
         if run != self._run:
             self._run, self.promised = run, Promises()
-            self.section, self.spec, self.ended, self.swept = {}, unread, False, False
+            self.known, self.ended, self.swept = None, False, False
         if self._hypervisor is not None and not self._hypervisor.alive():
             self._hypervisor = None
+
+    @property
+    def section(self) -> dict[str, Any]:
+        """The ``kvm`` section of the pillar as it was read; empty where it was not."""
+        return {} if self.known is None else self.known.section
 
     @property
     def client(self) -> Client:

@@ -343,9 +343,9 @@ def test_what_was_read_is_not_read_again():
     section = {"domains": {"a": {"memory": "1GiB"}, "b": {"state": "stopped", "title": None}}}
     known = pillar.Known(section, pillar.parse(section))
     fields = {"memory": "1GiB", "state": "running"}
-    assert converge.aim("domain", "a", fields, known.spec).want is known.pillar.domains["a"]
+    assert converge.aim("domain", "a", fields, known).want is known.pillar.domains["a"]
     stopped = {"state": "stopped", "title": None}
-    assert converge.aim("domain", "b", stopped, known.spec).want is known.pillar.domains["b"]
+    assert converge.aim("domain", "b", stopped, known).want is known.pillar.domains["b"]
 
 
 @pytest.mark.parametrize(
@@ -363,4 +363,4 @@ def test_what_says_another_thing_is_read(noun, name, fields):
     """A state of one's own, or an argument that another SLS has changed."""
     section = {"domains": {"a": {"memory": "1GiB"}}}
     known = pillar.Known(section, pillar.parse(section))
-    assert converge.aim(noun, name, fields, known.spec) == converge.aim(noun, name, fields)
+    assert converge.aim(noun, name, fields, known) == converge.aim(noun, name, fields)
