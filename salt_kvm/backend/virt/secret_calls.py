@@ -17,7 +17,7 @@ def read(hypervisor: Hypervisor, usage: str, identity: str) -> str | None:
     """Return the document of a secret, which holds no value; ``None`` where there is none."""
     with hypervisor.saying(ObserveError, f"secret {usage}/{identity}"):
         found = _find(hypervisor, usage, identity)
-        return None if found is None else str(found.XMLDesc(0))
+        return None if found is None else _document(hypervisor, found)
 
 
 @again
@@ -25,9 +25,14 @@ def read_all(hypervisor: Hypervisor) -> list[str]:
     """Return the documents of all secrets."""
     with hypervisor.saying(ObserveError, "the list of secrets"):
         listed = hypervisor.connection.listAllSecrets(0)
-        # What was listed may be gone by now.
-        told = [hypervisor.unless(MISSING, each.XMLDesc, 0) for each in listed]
-        return [str(document) for document in told if document is not None]
+        told = [_document(hypervisor, each) for each in listed]
+        return [document for document in told if document is not None]
+
+
+def _document(hypervisor: Hypervisor, found: Any) -> str | None:
+    """What was found may be gone by now."""
+    text = hypervisor.unless(MISSING, found.XMLDesc, 0)
+    return None if text is None else str(text)
 
 
 @again
