@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from functional.daemon import apart
-from functional.ramdisk import GUEST, initramfs
+from functional.ramdisk import BUTTON, GUEST, initramfs
 from waiting import SECONDS, wait_for
 
 # A change is judged by the same examples as the one before; with --hypothesis-profile=default they
@@ -50,7 +50,7 @@ URI = "qemu:///system"
 DAEMONS = ("virtlogd", "libvirtd")
 
 # Ticks and answers on the serial port; a line that is sent there runs as a command.
-INIT = """#!/bin/busybox sh
+INIT = f"""#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -58,13 +58,10 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 for module in /modules/*.ko; do insmod $module; done
-button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
-button=${button%/device/name}
-exec 3</dev/input/${button##*/}
+{BUTTON}
 echo "salt-kvm guest up"
 cat /proc/cmdline
-(dd bs=24 count=1 <&3 2>/dev/null >/dev/null
- echo "salt-kvm guest: power button"; poweroff -f) &
+(pressed; echo "salt-kvm guest: power button"; poweroff -f) &
 (while [ ! -e /quiet ] && sleep 1; do n=$((n + 1)); echo "tick $n"; done) &
 while read -r line; do sh -c "$line"; done
 sleep 100000

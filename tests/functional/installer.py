@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pycdlib
 
 from . import talking
-from .ramdisk import GUEST, initramfs
+from .ramdisk import BUTTON, GUEST, initramfs
 
 KERNEL, INITRD = "images/pxeboot/vmlinuz", "images/pxeboot/initrd.img"
 MiB = 1024**2
@@ -40,9 +40,8 @@ exec </dev/ttyS0 >/dev/ttyS0 2>&1
 for module in /modules/*.ko; do insmod $module 2>/dev/null; done
 for second in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vda ] && break; sleep 1; done
 note() {{ dd if=/dev/vda bs=1M skip={DISK - 1} 2>/dev/null | tr -d '\\0' | head -c 4000; }}
-button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
-button=${{button%/device/name}}
-(dd if=/dev/input/${{button##*/}} of=/dev/null bs=24 count=1 2>/dev/null; poweroff -f) &
+{BUTTON}
+(pressed; poweroff -f) &
 if [ "$(note | head -c 9)" = INSTALLED ] && grep -q BOOT_IMAGE /proc/cmdline; then
     echo "the installed system is up"
     export PATH=/bin:/usr/sbin

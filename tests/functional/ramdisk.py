@@ -6,6 +6,14 @@ import subprocess
 from pathlib import Path
 
 GUEST = Path(__file__).parents[2] / ".cache" / "guest"
+# Of a script /init: opens the power button, so that no press is lost from then on, and defines what
+# waits for one.
+BUTTON = """\
+button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
+button=${button%/device/name}
+exec 3</dev/input/${button##*/}
+pressed() { dd bs=24 count=1 <&3 >/dev/null 2>/dev/null; }
+"""
 
 
 def initramfs(root, init, modules):

@@ -13,6 +13,8 @@ import tty
 
 from waiting import wait_for
 
+from .ramdisk import BUTTON
+
 MODULES = (
     "button", "evdev", "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev",
     "virtio_pci", "virtio_console", "failover", "net_failover", "virtio_net", "virtio_blk",
@@ -75,10 +77,8 @@ case $(cat /proc/cmdline) in
 esac
 {CARD}
 (while read -r line; do echo "typed <$line>" >/dev/ttyS0; done </dev/tty1) &
-button=$(grep -l "Power Button" /sys/class/input/event*/device/name | head -n 1)
-button=${{button%/device/name}}
-exec 3</dev/input/${{button##*/}}
-(dd bs=24 count=1 <&3 >/dev/null 2>/dev/null; poweroff -f) &
+{BUTTON}
+(pressed; poweroff -f) &
 echo "salt-kvm guest up"
 while read -r line; do sh -c "$line"; done
 """
