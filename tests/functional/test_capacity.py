@@ -4,6 +4,7 @@ What counts is all of a host, so these tests have a libvirtd to themselves.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 import salt.loader
@@ -12,7 +13,7 @@ from .conftest import PREFIX
 
 WEB, DB = f"{PREFIX}web", f"{PREFIX}db"
 MiB = 1024**2
-TOTAL = int(open("/proc/meminfo").readline().split()[1]) * 1024  # noqa: SIM115
+TOTAL = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
 
 
 @pytest.fixture
